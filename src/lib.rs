@@ -1,1 +1,9 @@
+//! ocistage builds OCI images from Dockerfiles with no daemon.
 
+mod ctx;
+mod ids;
+mod layer;
+pub mod oci;
+mod rootfs;
+mod run;
+mod tree;

@@ -1,0 +1,12 @@
+//! Layers: change sets as tar blobs, and blobs as change sets or directories.
+//!
+//! [`pack`] writes a change set as a layer in one pass (tar → diff ID → compressor → digest → blob);
+//! [`unpack`] lays a layer's tar out as a directory for an overlay; [`diff`] reads what a RUN changed from
+//! the overlay's upper directory; [`toc`] keeps a layer's metadata without its bytes. Layers are
+//! deterministic: the same change set gives the same bytes, whatever the machine or the number of threads.
+//!
+//! Layers know nothing of registries, images' configs or steps.
+
+mod image;
+
+pub(crate) use image::{BlobHome, Image, Layer};

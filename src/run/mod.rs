@@ -1,0 +1,14 @@
+//! RUN: carrying out a command inside an image's root.
+//!
+//! A [`RunBackend`] answers three questions: what it is called, whether it works here (a real probe, not a
+//! version check), and what came of a command. Every backend gives the command the same root, environment,
+//! user and mounts. Nothing of a step outlives it: no process, mount, file descriptor, cgroup or stub file.
+//!
+//! Backends do not know what a Dockerfile is, and do not snapshot: what a command changed is read from the
+//! overlay's upper directory by `layer`.
+
+mod backend;
+
+pub(crate) use backend::{
+    Network, RunBackend, RunError, RunMount, RunOutcome, RunOutput, RunSpec, RunStatus, RunSupport,
+};
