@@ -6,4 +6,7 @@ mod layer;
 pub mod oci;
 mod rootfs;
 mod run;
+mod sys;
 mod tree;
+
+pub use run::init_if_asked;
