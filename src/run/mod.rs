@@ -9,12 +9,15 @@
 
 mod backend;
 mod caps;
+mod enter;
 mod files;
 mod helper;
 mod init;
 mod native;
 mod probe;
+mod programs;
 mod request;
+mod subid;
 #[cfg(test)]
 mod tests;
 mod user;
@@ -22,5 +25,6 @@ mod user;
 pub(crate) use backend::{
     Network, RunBackend, RunError, RunMount, RunOutcome, RunOutput, RunSpec, RunStatus, RunSupport,
 };
+pub use enter::{EnterError, Entered, enter};
 pub use init::init_if_asked;
 pub(crate) use native::Native;

@@ -7,3 +7,4 @@
 mod cases;
 mod rig;
 mod start;
+mod unprivileged;
