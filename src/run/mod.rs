@@ -8,15 +8,18 @@
 //! overlay's upper directory by `layer`.
 
 mod backend;
+mod bundle;
 mod caps;
 mod enter;
 mod files;
 mod helper;
 mod init;
 mod native;
+mod policy;
 mod probe;
 mod programs;
 mod request;
+mod runc;
 mod subid;
 #[cfg(test)]
 mod tests;
@@ -28,3 +31,4 @@ pub(crate) use backend::{
 pub use enter::{EnterError, Entered, enter};
 pub use init::init_if_asked;
 pub(crate) use native::Native;
+pub(crate) use runc::Runc;
