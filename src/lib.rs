@@ -9,4 +9,4 @@ mod run;
 mod sys;
 mod tree;
 
-pub use run::{EnterError, Entered, enter, init_if_asked};
+pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};

@@ -20,6 +20,7 @@ mod probe;
 mod programs;
 mod request;
 mod runc;
+mod select;
 mod subid;
 #[cfg(test)]
 mod tests;
@@ -32,3 +33,5 @@ pub use enter::{EnterError, Entered, enter};
 pub use init::init_if_asked;
 pub(crate) use native::Native;
 pub(crate) use runc::Runc;
+pub use select::BackendChoice;
+pub(crate) use select::{NoBackend, select};

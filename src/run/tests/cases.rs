@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::rig::Rig;
 use super::start::skipped;
-use crate::run::{Network, RunError, RunMount, RunStatus};
+use crate::run::{BackendChoice, Network, RunError, RunMount, RunStatus, select};
 
 macro_rules! cases {
     ($($name:ident)*) => {
@@ -403,6 +403,18 @@ fn binds_and_tmpfs_are_mounted_where_asked(mut rig: Rig) {
     assert_eq!(ran.stdout, "ffro\nfull\nscript /dev/pipes/EOF\n", "{}", ran.stderr);
     assert_eq!(rig.args(&["/dev/pipes/EOF"]).run().unwrap().stdout, "script /dev/pipes/EOF\n");
     assert_eq!(rig.changed(), [""; 0]);
+}
+
+#[test]
+fn a_backend_is_chosen_by_trying_it() {
+    let init = std::path::PathBuf::from("/proc/self/exe");
+    let (backend, reason) = select(BackendChoice::Auto, init.clone(), std::env::temp_dir()).unwrap();
+    assert_eq!((backend.name(), reason.as_str()), ("native", "a step was carried out in an overlay"));
+    let refused = select(BackendChoice::Native, init, "/proc".into()).map(|_| ()).unwrap_err();
+    assert!(refused.to_string().contains("native: prepare a probe in /proc"), "{refused}");
+    let refused =
+        select(BackendChoice::Native, "/bin/true".into(), std::env::temp_dir()).map(|_| ()).unwrap_err();
+    assert!(refused.to_string().contains("native: "), "{refused}");
 }
 
 /// How many processes of this machine were started as `name`.
