@@ -10,7 +10,7 @@ use rustix::mount::{MountFlags, OpenTreeFlags, UnmountFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{RootfsError, new_filesystem};
-use crate::sys::MountAttributes;
+use crate::sys::{MountAttributes, in_first_user_namespace};
 
 /// The directories of an overlay. Plain data: nothing is mounted by having it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,7 +111,8 @@ fn overlay(
         // Nothing of a build needs to survive a crash.
         options.extend([("upperdir", upper.as_str()), ("workdir", work.as_str()), ("volatile", "")]);
     }
-    if in_user_namespace() {
+    // Elsewhere `trusted.*` attributes are refused.
+    if !in_first_user_namespace() {
         options.push(("userxattr", ""));
     }
     new_filesystem("overlay", &options, MountAttributes::default())
@@ -139,15 +140,6 @@ fn old_way(lowers: &[String], options: &[(&str, &str)], mounting: &Path) -> rust
     let tree = rustix::mount::open_tree(CWD, mounting, flags);
     rustix::mount::unmount(mounting, UnmountFlags::DETACH)?;
     tree
-}
-
-/// Whether this process is in a user namespace other than the first: `trusted.*` attributes are not for it.
-fn in_user_namespace() -> bool {
-    // The first namespace maps all ids to themselves in one line.
-    std::fs::read_to_string("/proc/self/uid_map").map_or(true, |map| {
-        let mut fields = map.split_ascii_whitespace();
-        (fields.next(), fields.next(), fields.next()) != (Some("0"), Some("0"), Some("4294967295"))
-    })
 }
 
 fn open(path: &Path) -> Result<OwnedFd, RootfsError> {
