@@ -1,1 +1,4 @@
+//! A daemonless OCI image builder.
 
+pub mod dockerfile;
+pub mod text;
