@@ -1,9 +1,27 @@
 //! ocistage builds OCI images from Dockerfiles with no daemon.
+//!
+//! [`Builder`] is the door: a [`BuildRequest`] goes in, events come out while it works, a [`BuildReport`]
+//! or an [`Error`] comes back. The library never prints and never reads the environment.
 
+mod builder;
 mod ctx;
+pub mod dockerfile;
+mod error;
 mod ids;
 mod layer;
 pub mod oci;
+mod request;
 mod rootfs;
 mod run;
+pub mod text;
 mod tree;
+
+pub use builder::{BuildReport, Builder, PushReport};
+pub use ctx::{Event, EventSink, MissReason, OutputStream, Transfer};
+pub use error::{Error, ErrorKind};
+pub use ids::{StageId, StepId};
+pub use request::{
+    BackendChoice, BuildRequest, CachePlace, CacheRequest, ContextRequest, ImageSource, NamedContext,
+    NetworkRequest, OutputRequest, PushRequest, RegistryRequest, StateRequest,
+};
+pub use tokio_util::sync::CancellationToken;
