@@ -33,7 +33,7 @@ impl Dockerfile {
 pub struct Instruction {
     /// What it says.
     pub kind: InstructionKind,
-    /// From its keyword to its end, heredoc bodies included.
+    /// From its keyword to its end, heredoc bodies and their end lines included.
     pub span: Span,
     /// The lines of `span`.
     pub lines: LineRange,
