@@ -1,5 +1,7 @@
 //! ocistage builds OCI images from Dockerfiles with no daemon.
 
+mod build;
+mod context;
 mod ctx;
 mod ids;
 mod layer;
