@@ -3,13 +3,16 @@
 //! [`Builder`] is the door: a [`BuildRequest`] goes in, events come out while it works, a [`BuildReport`]
 //! or an [`Error`] comes back. The library never prints and never reads the environment.
 
+mod build;
 mod builder;
+mod context;
 mod ctx;
 pub mod dockerfile;
 mod error;
 mod ids;
 mod layer;
 pub mod oci;
+mod plan;
 mod request;
 mod rootfs;
 mod run;
