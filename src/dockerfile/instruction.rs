@@ -250,7 +250,7 @@ impl RunArgs {
         let (Command::Shell(text), Some(first)) = (&self.command, self.heredocs.first()) else {
             return Script::Command(&self.command);
         };
-        if is_lone(&text.text, text.span) {
+        if let Ok(Some(_)) = parse_word(&text.text, text.span) {
             let content = first.content();
             return if first.body.starts_with("#!") {
                 Script::File { name: &first.name, content }
@@ -266,11 +266,6 @@ impl RunArgs {
         }
         Script::Inline(whole)
     }
-}
-
-/// Whether a command is one heredoc and no more.
-fn is_lone(command: &str, span: Span) -> bool {
-    matches!(parse_word(command, span), Ok(Some(_)))
 }
 
 /// `RUN --network`
