@@ -1,7 +1,7 @@
 //! From the shape of an instruction to what it says: the right number of arguments, known flags, values that make
 //! sense before anything is expanded.
 
-use crate::text::{Diagnostic, Span, suggest};
+use crate::text::{Diagnostic, Span, shortened, suggest};
 
 use super::build_command::{healthcheck, run, shell};
 use super::directive::{CheckOptions, key_value};
@@ -158,15 +158,6 @@ fn unknown(node: &Node, diagnostics: &mut Vec<Diagnostic>) {
     diagnostics.push(diagnostic);
 }
 
-/// A word for a message: a line of base64 is not repeated in full.
-fn shortened(word: &str) -> String {
-    const SHOWN: usize = 40;
-    if word.chars().count() <= SHOWN {
-        return word.to_owned();
-    }
-    word.chars().take(SHOWN).chain(['…']).collect()
-}
-
 fn from(
     node: &Node,
     words: &[Word],
@@ -177,7 +168,7 @@ fn from(
         [image] => Some(From { image: image.clone(), alias: None, platform }),
         [image, keyword, alias] if keyword.text.eq_ignore_ascii_case("as") => {
             if !is_stage_name(&alias.text.to_lowercase()) {
-                let message = format!("invalid stage name `{}`", alias.text);
+                let message = format!("invalid stage name `{}`", shortened(&alias.text));
                 diagnostics.push(
                     Diagnostic::error("invalid-stage-name", message)
                         .at(alias.span)
@@ -272,18 +263,27 @@ fn files(node: &Node, words: &[Word], exec: bool, mut flags: Flags<'_>) -> Optio
         missing(node, "at least one source and a destination", diagnostics);
         return None;
     };
-    let mut heredocs = node.heredocs.iter();
-    let is_heredoc = |word: &Word| !exec && matches!(parse_word(&word.text, word.span), Ok(Some(_)));
+    let heredoc_of = |word: &Word| if exec { None } else { parse_word(&word.text, word.span).ok().flatten() };
+    let mut bodies = node.heredocs.iter();
     let mut read = Vec::new();
     for source in sources {
-        read.push(if is_heredoc(source) {
-            // In order: the words of the arguments are those of the line, flags apart.
-            FileSource::Heredoc(heredocs.next()?.clone())
+        let Some(wanted) = heredoc_of(source) else {
+            read.push(FileSource::Path(source.clone()));
+            continue;
+        };
+        if let Some(heredoc) = bodies.find(|heredoc| heredoc.name == wanted.name) {
+            read.push(FileSource::Heredoc(heredoc.clone()));
         } else {
-            FileSource::Path(source.clone())
-        });
+            let message = format!("the heredoc `{}` has no body", wanted.name);
+            diagnostics.push(
+                Diagnostic::error("invalid-heredoc", message)
+                    .at(source.span)
+                    .help("the line has an open quote or a bad substitution, so no heredoc was looked for"),
+            );
+            return None;
+        }
     }
-    if is_heredoc(dest) {
+    if heredoc_of(dest).is_some() {
         let message = format!("the destination of {} cannot be a heredoc", node.name());
         diagnostics.push(Diagnostic::error("heredoc-destination", message).at(dest.span));
         return None;

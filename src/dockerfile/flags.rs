@@ -1,6 +1,6 @@
 //! `--name=value` before the arguments.
 
-use crate::text::{Diagnostic, Span, suggest};
+use crate::text::{Diagnostic, Span, shortened, suggest};
 
 use super::instruction::Word;
 use super::lines::Part;
@@ -103,7 +103,7 @@ impl<'a> Flags<'a> {
                 None
             }
             _ => {
-                let message = format!("`--{name}` is true or false, not `{}`", value.text);
+                let message = format!("`--{name}` is true or false, not `{}`", shortened(&value.text));
                 self.diagnostics.push(Diagnostic::error("invalid-flag-value", message).at(value.span));
                 None
             }
@@ -132,7 +132,7 @@ impl<'a> Flags<'a> {
     /// Reports what nobody took, and gives the list of findings back.
     pub(super) fn finish(self) -> &'a mut Vec<Diagnostic> {
         for given in self.given {
-            let message = format!("unknown flag `--{}` of {}", given.name, self.keyword);
+            let message = format!("unknown flag `--{}` of {}", shortened(&given.name), self.keyword);
             let mut diagnostic = Diagnostic::error("unknown-flag", message).at(given.span);
             if let Some(near) = suggest(&given.name, self.known.iter().copied()) {
                 diagnostic = diagnostic.help(format!("did you mean `--{near}`?"));

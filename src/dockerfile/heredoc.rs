@@ -55,13 +55,15 @@ pub(super) fn announced(line: Part<'_>) -> Result<Vec<Heredoc>, (Span, ExpandErr
     let mut heredocs = Vec::new();
     let mut from = 0;
     for word in words {
+        let Some(mut heredoc) = parse_word(&word, line.span()).map_err(|error| (line.span(), error))? else {
+            continue;
+        };
         // The words are the line's own text, except in rare substitutions: then the line's place must do.
-        let place = text[from..].find(&word).map(|at| from + at..from + at + word.len());
-        if let Some(place) = &place {
-            from = place.end;
+        if let Some(at) = text[from..].find(&word) {
+            from += at + word.len();
+            heredoc.span = line.span_of(&(from - word.len()..from));
         }
-        let span = place.map_or(line.span(), |place| line.span_of(&place));
-        heredocs.extend(parse_word(&word, span).map_err(|error| (span, error))?);
+        heredocs.push(heredoc);
     }
     Ok(heredocs)
 }

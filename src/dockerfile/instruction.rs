@@ -6,7 +6,7 @@
 use crate::text::{LineRange, Source, Span};
 
 use super::directive::{CheckOptions, Directives};
-use super::heredoc::Heredoc;
+use super::heredoc::{Heredoc, parse_word};
 use super::mount::Mount;
 
 /// A parsed file.
@@ -224,6 +224,48 @@ pub struct RunArgs {
     pub security: Option<Security>,
     /// `--device`, each as written.
     pub devices: Vec<Word>,
+}
+
+/// What a RUN hands to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Script<'a> {
+    /// The command as it stands: no heredocs.
+    Command(&'a Command),
+    /// `RUN <<EOF` and nothing else: the body, for the shell.
+    Body(String),
+    /// The same with a body that begins with `#!`: a file of this name and content, to be executed itself.
+    File {
+        /// The file's name.
+        name: &'a str,
+        /// Its content.
+        content: String,
+    },
+    /// Heredocs in a longer command: the command with all bodies after it, for the shell to read.
+    Inline(String),
+}
+
+impl RunArgs {
+    /// What is to be run, heredocs considered.
+    pub fn script(&self) -> Script<'_> {
+        let (Command::Shell(text), Some(first)) = (&self.command, self.heredocs.first()) else {
+            return Script::Command(&self.command);
+        };
+        if let Ok(Some(_)) = parse_word(&text.text, text.span) {
+            let content = first.content();
+            return if first.body.starts_with("#!") {
+                Script::File { name: &first.name, content }
+            } else {
+                Script::Body(content)
+            };
+        }
+        let mut whole = text.text.clone();
+        for heredoc in &self.heredocs {
+            whole.push('\n');
+            whole.push_str(&heredoc.body);
+            whole.push_str(&heredoc.name);
+        }
+        Script::Inline(whole)
+    }
 }
 
 /// `RUN --network`

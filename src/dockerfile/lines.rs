@@ -117,7 +117,7 @@ impl<'a> Part<'a> {
 }
 
 /// What separates keyword, flags and words. Line ends are not among them: a logical line has none.
-pub(super) fn is_blank(c: char) -> bool {
+fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\x0b' | '\x0c' | '\r')
 }
 

@@ -42,7 +42,7 @@ pub use expand::{ExpandError, Expansion, Quotes, expand, expand_words};
 pub use heredoc::Heredoc;
 pub use instruction::{
     AddArgs, ArgItem, Command, CopyArgs, Dockerfile, FileArgs, FileSource, From, Healthcheck,
-    HealthcheckTest, Instruction, InstructionKind, Network, Onbuild, Pairs, RunArgs, Security, Word,
+    HealthcheckTest, Instruction, InstructionKind, Network, Onbuild, Pairs, RunArgs, Script, Security, Word,
 };
 pub use mount::{Mount, MountError, MountField, MountKind, RunMount, Sharing};
 pub use parse::{Parsed, parse, parse_trigger};

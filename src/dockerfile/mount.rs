@@ -405,8 +405,8 @@ mod tests {
         let secret = resolved("type=secret,id=t,env=TOKEN,required").unwrap();
         assert_eq!((secret.env.as_deref(), secret.required, secret.read_only), (Some("TOKEN"), true, true));
         assert_eq!(resolved("type=tmpfs,dst=/t,size=64m").unwrap().size, Some(64 << 20));
-        assert_eq!(resolved("target=/x,rw").unwrap().read_only, false);
-        assert_eq!(resolved("target=/x,readonly=false").unwrap().read_only, false);
+        assert!(!resolved("target=/x,rw").unwrap().read_only);
+        assert!(!resolved("target=/x,readonly=false").unwrap().read_only);
         assert_eq!(resolved("\"target=/a,b\",rw").unwrap().target.as_deref(), Some("/a,b"));
     }
 

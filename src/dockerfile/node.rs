@@ -1,13 +1,13 @@
 //! The shape of an instruction: keyword, flags, and arguments split as its keyword wants them split. What the arguments
 //! mean, and whether they are enough, is decided in [`build`](super::build).
 
-use crate::text::{Diagnostic, LineRange, Span};
+use crate::text::{Diagnostic, LineRange, Span, shortened};
 
 use super::flags::split_flags;
 use super::heredoc::Heredoc;
 use super::instruction::{Command, Pairs, Word};
 use super::json::{Json, parse_json};
-use super::lines::{Part, is_blank};
+use super::lines::Part;
 use super::words::{quoted_words, split_pair};
 
 /// The instructions there are, as suggestions list them.
@@ -175,12 +175,13 @@ fn pairs(name: &str, part: Part<'_>, escape: char, diagnostics: &mut Vec<Diagnos
         return Arguments::Pairs(Pairs { items: Vec::new(), legacy: false });
     };
     if !first.text.contains('=') {
-        let (key, Some(value)) = part.split_blank() else {
-            let message = format!("{name} needs a value for `{}`", part.text());
+        let (key, value) = part.split_blank();
+        let Some(value) = value else {
+            let key = shortened(key.text());
             diagnostics.push(
-                Diagnostic::error("missing-value", message)
+                Diagnostic::error("missing-value", format!("{name} needs a value for `{key}`"))
                     .at(part.span())
-                    .help(format!("write `{name} {}=value`", part.text().trim_end_matches(is_blank))),
+                    .help(format!("write `{name} {key}=value`")),
             );
             return Arguments::Broken;
         };
@@ -194,7 +195,7 @@ fn pairs(name: &str, part: Part<'_>, escape: char, diagnostics: &mut Vec<Diagnos
             continue;
         }
         broken = true;
-        let message = format!("`{}` has no `=`: {name} takes key=value pairs", word.text);
+        let message = format!("`{}` has no `=`: {name} takes key=value pairs", shortened(&word.text));
         diagnostics.push(
             Diagnostic::error("missing-equals", message)
                 .at(word.span)

@@ -7,14 +7,14 @@ use super::directive::DirectiveReader;
 use super::heredoc::{Heredoc, announced};
 use super::instruction::{Dockerfile, Instruction, InstructionKind};
 use super::lines::{Logical, continued};
-use super::node::{Node, read_node};
+use super::node::{Arguments, KEYWORDS, Node, read_node};
 
 /// What came of parsing. There always is a file, however wrong: instructions with errors are missing in it.
 #[derive(Clone, Debug)]
 pub struct Parsed {
     /// The instructions that are right.
     pub file: Dockerfile,
-    /// Everything there is to say, in the order of the text. No errors among them: the file is complete.
+    /// Everything there is to say, in the order of the text. When no error is among them, the file is complete.
     pub diagnostics: Vec<Diagnostic>,
     pub(super) nodes: Vec<Node>,
 }
@@ -227,7 +227,7 @@ fn read_body(
 fn place(node: &mut Node, span: Span, source: &Source) {
     node.span = Span::new(node.span.start.max(span.start), span.end);
     node.lines = LineRange { first: source.line_of(node.span.start), last: source.line_of(span.end) };
-    if let super::node::Arguments::Trigger(Some(trigger)) = &mut node.args {
+    if let Arguments::Trigger(Some(trigger)) = &mut node.args {
         place(trigger, span, source);
     }
 }
@@ -246,7 +246,7 @@ fn check_stages(parsed: &mut Parsed) {
     let has_from = parsed.nodes.iter().any(|node| is(&node, "FROM"));
     let early = parsed.nodes.iter().take_while(|node| !is(node, "FROM")).find(|node| {
         // An unknown word has been reported as such, and may be meant for FROM.
-        !is(node, "ARG") && super::node::KEYWORDS.contains(&node.name().as_str())
+        !is(node, "ARG") && KEYWORDS.contains(&node.name().as_str())
     });
     if let Some(node) = early {
         let message = format!("{} before the first FROM: only ARG may stand there", node.name());
@@ -262,12 +262,14 @@ fn check_stages(parsed: &mut Parsed) {
 /// Bytes that are not UTF-8 do no harm in a comment; elsewhere the build would not do what the file says.
 fn check_bytes(source: &Source, parsed: &mut Parsed) {
     let Some(first) = source.replaced().first() else { return };
+    let owners = parsed.nodes.iter().map(|node| match &node.args {
+        Arguments::Trigger(Some(trigger)) => &trigger.heredocs,
+        _ => &node.heredocs,
+    });
+    let bodies: Vec<Span> = owners.flatten().map(|heredoc| heredoc.body_span).collect();
     let in_heredoc = |offset: usize| {
-        let owners = parsed.nodes.iter().map(|node| match &node.args {
-            super::node::Arguments::Trigger(Some(trigger)) => &trigger.heredocs,
-            _ => &node.heredocs,
-        });
-        owners.flatten().any(|heredoc| heredoc.body_span.range().contains(&offset))
+        let before = bodies.partition_point(|body| body.start <= offset);
+        before.checked_sub(1).is_some_and(|last| bodies[last].range().contains(&offset))
     };
     let harmful = source.replaced().iter().find(|span| {
         let line = source.slice(source.line_span(source.line_of(span.start)));

@@ -20,4 +20,4 @@ mod suggest;
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use source::Source;
 pub use span::{LineRange, Position, Span};
-pub use suggest::suggest;
+pub use suggest::{shortened, suggest};

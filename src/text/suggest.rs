@@ -1,4 +1,4 @@
-//! Did you mean …?
+//! The user's words in messages: shortened, and with the word that was meant.
 
 /// The candidate nearest to `word`, if one is near enough to be a slip of the keyboard: at most one edit per three
 /// characters and at most three. Case does not count as a difference. The first of equally near candidates wins.
@@ -18,6 +18,15 @@ pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         }
     }
     best.map(|(_, candidate)| candidate)
+}
+
+/// A word for a message: a line of base64 is not repeated in full.
+pub fn shortened(word: &str) -> String {
+    const SHOWN: usize = 40; // characters; longer than any name people type
+    match word.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &word[..end]),
+        None => word.to_owned(),
+    }
 }
 
 /// Edits (insert, remove, replace, swap of neighbours) that turn `a` into `b`.
@@ -48,6 +57,12 @@ mod tests {
         assert_eq!(suggest("COPPY", words), Some("COPY"));
         assert_eq!(suggest("FORM", words), Some("FROM"));
         assert_eq!(suggest("entrypont", words), Some("ENTRYPOINT"));
+    }
+
+    #[test]
+    fn a_long_word_is_cut() {
+        assert_eq!(shortened("COPPY"), "COPPY");
+        assert_eq!(shortened(&"é".repeat(41)), format!("{}…", "é".repeat(40)));
     }
 
     #[test]
