@@ -1,9 +1,11 @@
 //! ocistage builds OCI images from Dockerfiles with no daemon.
 
 mod ctx;
+mod http;
 mod ids;
 mod layer;
 pub mod oci;
+mod registry;
 mod rootfs;
 mod run;
 mod tree;
