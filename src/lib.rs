@@ -14,6 +14,8 @@ mod layer;
 pub mod oci;
 mod plan;
 mod request;
+mod http;
+mod registry;
 mod rootfs;
 mod run;
 pub mod text;
