@@ -30,3 +30,6 @@ pub use request::{
     NetworkRequest, OutputRequest, PushRequest, RegistryRequest, StateRequest,
 };
 pub use tokio_util::sync::CancellationToken;
+mod sys;
+
+pub use run::init_if_asked;

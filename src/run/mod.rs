@@ -8,7 +8,19 @@
 //! overlay's upper directory by `layer`.
 
 mod backend;
+mod caps;
+mod files;
+mod helper;
+mod init;
+mod native;
+mod probe;
+mod request;
+#[cfg(test)]
+mod tests;
+mod user;
 
 pub(crate) use backend::{
     Network, RunBackend, RunError, RunMount, RunOutcome, RunOutput, RunSpec, RunStatus, RunSupport,
 };
+pub use init::init_if_asked;
+pub(crate) use native::Native;
