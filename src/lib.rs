@@ -6,6 +6,7 @@
 mod build;
 mod builder;
 mod context;
+mod blob;
 mod ctx;
 pub mod dockerfile;
 mod error;
@@ -19,6 +20,8 @@ mod registry;
 mod rootfs;
 mod run;
 pub mod text;
+mod output;
+mod tar;
 mod tree;
 
 pub use builder::{BuildReport, Builder, PushReport};

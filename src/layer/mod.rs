@@ -8,5 +8,13 @@
 //! Layers know nothing of registries, images' configs or steps.
 
 mod image;
+mod members;
+mod pack;
+mod rooted;
+pub(crate) mod toc;
 
 pub(crate) use image::{BlobHome, Image, Layer};
+pub(crate) use members::{Limits, ReadLayerError};
+pub(crate) use pack::{PackError, PackOptions, Packed, pack};
+pub(crate) use rooted::Rooted;
+pub(crate) use toc::TocError;
