@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Content, ContentHash, Entry, ImagePath};
+use super::{Content, ContentHash, Entry, ImagePath, Kind};
 
 /// The changes of a layer by path. At most one change per path; parents need not be present.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +54,19 @@ impl ChangeSet {
         hash: Option<ContentHash>,
     ) {
         self.changes.insert(path, Change::Put { entry, content: Some(content), hash });
+    }
+
+    /// The name that a hard link to `path` leads to in the end, when links of this layer lead on.
+    pub(crate) fn first_name<'a>(&'a self, path: &'a ImagePath) -> &'a ImagePath {
+        // As many steps as there are changes, so that a circle ends.
+        (0..self.changes.len())
+            .try_fold(path, |path, _| {
+                match self.changes.get(path).and_then(Change::entry).map(|entry| &entry.kind) {
+                    Some(Kind::Hardlink { target }) => Ok(target),
+                    _ => Err(path),
+                }
+            })
+            .unwrap_or_else(|end| end)
     }
 
     /// The newest modification time of what is put, in whole seconds.
