@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Content, ContentHash, ContentSource, Entry, ImagePath};
+use super::{Content, ContentHash, ContentSource, Entry, ImagePath, Kind};
 
 /// The changes of a layer by path. At most one change per path; parents need not be present.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +76,19 @@ impl ChangeSet {
             }
         }
         changes
+    }
+
+    /// The name that a hard link to `path` leads to in the end, when links of this layer lead on.
+    pub(crate) fn first_name<'a>(&'a self, path: &'a ImagePath) -> &'a ImagePath {
+        // As many steps as there are changes, so that a circle ends.
+        (0..self.changes.len())
+            .try_fold(path, |path, _| {
+                match self.changes.get(path).and_then(Change::entry).map(|entry| &entry.kind) {
+                    Some(Kind::Hardlink { target }) => Ok(target),
+                    _ => Err(path),
+                }
+            })
+            .unwrap_or_else(|end| end)
     }
 
     /// The newest modification time of what is put, in whole seconds.

@@ -151,7 +151,11 @@ impl Tree {
                 Change::Put { .. } => {}
             }
         }
-        for (path, change) in &layer.changes {
+        // Hard links last: the order of paths is not the order of the tar, where the file comes first.
+        let is_link =
+            |change: &Change| matches!(change.entry().map(|entry| &entry.kind), Some(Kind::Hardlink { .. }));
+        let (links, others): (Vec<_>, Vec<_>) = layer.changes.iter().partition(|(_, change)| is_link(change));
+        for (path, change) in others.into_iter().chain(links) {
             let path = self.real(path);
             let (entry, content, hash) = match change {
                 Change::Put { entry, content, hash } => (entry, content.clone(), *hash),
@@ -161,7 +165,7 @@ impl Tree {
             let node = match &entry.kind {
                 // Another name of a file is that file.
                 Kind::Hardlink { target } => {
-                    let target = self.real(target);
+                    let target = self.real(layer.first_name(target));
                     match self.nodes.get_mut(&target) {
                         Some(first) => {
                             first.inode.get_or_insert_default();
@@ -301,5 +305,16 @@ mod tests {
         assert!(same(&tree, "a", "b") && same(&tree, "b", "c") && !same(&tree, "a", "d"));
         tree.apply(&layer(&[("a", file())]));
         assert!(!same(&tree, "a", "b") && same(&tree, "b", "c"));
+    }
+
+    #[test]
+    fn a_hard_link_that_sorts_before_its_file_is_that_file() {
+        let link =
+            |target| Entry { kind: Kind::Hardlink { target: path(target) }, metadata: Metadata::default() };
+        let mut tree = Tree::default();
+        tree.apply(&layer(&[("a", link("b")), ("b", link("z")), ("z", file())]));
+        for name in ["a", "b", "z"] {
+            assert_eq!(tree.get(&path(name)).unwrap().entry, file());
+        }
     }
 }
