@@ -38,6 +38,7 @@ debootstrap debootstrap
 newuidmap uidmap
 fuse-overlayfs fuse-overlayfs
 setpriv util-linux
+curl curl
 cc gcc
 cc libc6-dev
 LIST
@@ -95,7 +96,7 @@ setup_user() {
 setup() {
     setup_failed=0
     if ! command -v cargo >/dev/null 2>&1; then
-        setup_say "no cargo; install the Rust toolchain with rustup (https://rustup.rs)"
+        setup_say "no cargo; install the Rust toolchain with rustup"
         setup_failed=1
     fi
     setup_packages || setup_failed=1

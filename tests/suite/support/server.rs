@@ -1,0 +1,96 @@
+//! A real `docker-registry` on a free loopback port, with its data and its access log in a folder of its own.
+//!
+//! It is started under a shell that reads from a pipe of ours: when this process ends, however it ends, the pipe closes
+//! and the shell ends the registry. Nothing is left running even after a test was killed.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+pub(crate) struct Server {
+    shell: Child,
+    address: String,
+    log: PathBuf,
+}
+
+/// One line of the access log. `bytes` is the size of the answer's body.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) status: u16,
+    pub(crate) bytes: u64,
+}
+
+impl Server {
+    /// Serves `folder/data`, made when missing. `options` is further YAML of the registry's configuration.
+    pub(crate) fn start(folder: &Path, options: &str) -> Self {
+        let (config, log) = (folder.join("config.yml"), folder.join("access.log"));
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let address = format!("127.0.0.1:{port}");
+            let data = folder.join("data");
+            let text = format!(
+                "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  \
+                 delete: {{enabled: true}}\nhttp: {{addr: '{address}', relativeurls: true}}\n{options}",
+                data.display()
+            );
+            fs::write(&config, text).unwrap();
+            let out = File::create(&log).unwrap();
+            let shell = Command::new("sh")
+                .args(["-c", "docker-registry serve \"$1\" </dev/null & read -r _; kill $!; wait", "sh"])
+                .arg(&config)
+                .env("OTEL_TRACES_EXPORTER", "none")
+                .stdin(Stdio::piped())
+                .stdout(out.try_clone().unwrap())
+                .stderr(out)
+                .spawn()
+                .expect("start docker-registry");
+            let server = Self { shell, address, log: log.clone() };
+            // Another process may take the port between our look and the registry's bind: then try the next.
+            if (0..200).any(|_| server.answers() || sleep(Duration::from_millis(25)) != ()) {
+                return server;
+            }
+        }
+        panic!("docker-registry did not start: {}", fs::read_to_string(log).unwrap_or_default());
+    }
+
+    fn answers(&self) -> bool {
+        let mut answer = [0; 8];
+        TcpStream::connect(&self.address).is_ok_and(|mut stream| {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").is_ok()
+                && stream.read_exact(&mut answer).is_ok()
+        })
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What was asked so far, oldest first.
+    pub(crate) fn log(&self) -> Vec<Logged> {
+        fs::read_to_string(&self.log).unwrap().lines().filter_map(parse).collect()
+    }
+}
+
+/// `127.0.0.1 - - [time] "GET /v2/ HTTP/1.1" 200 2 "" "agent"`
+fn parse(line: &str) -> Option<Logged> {
+    let mut quoted = line.split('"');
+    let mut request = quoted.nth(1)?.split(' ');
+    let mut answer = quoted.next()?.split_whitespace();
+    let (method, path) = (request.next()?.to_owned(), request.next()?.to_owned());
+    let (status, bytes) = (answer.next()?.parse().ok()?, answer.next()?.parse().ok()?);
+    path.starts_with("/v2/").then_some(Logged { method, path, status, bytes })
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+}
