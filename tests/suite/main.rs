@@ -2,6 +2,13 @@
 //! stand on is in `support`.
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
+mod bad_input;
+mod cache;
+mod cli;
+mod examples;
+mod push;
+mod readers;
+mod rootless;
+mod run;
 mod selftest;
+mod support;

@@ -1,6 +1,8 @@
 //! The parts that the other tests trust: the bases, the proxy and the reader, tried on each other.
 
-use crate::support::{Entry, Fault, Image, Layout, NewImage, Registry, Scratch, copy_image, debian, inspect, plain, sh};
+use crate::support::{
+    Entry, Fault, Image, Layout, NewImage, Registry, Scratch, copy_image, debian, inspect, plain, sh,
+};
 use std::process::Command;
 
 #[test]
@@ -22,7 +24,8 @@ fn layers_hide_what_lies_below() {
     let scratch = Scratch::new();
     let mut layout = Layout::create(scratch.path());
     let below = [Entry::folder("a", 0o755), Entry::file("a/x", 0o644, "1"), Entry::file("b", 0o644, "2")];
-    let above = [Entry::folder("a", 0o700), Entry::file("a/.wh..wh..opq", 0, ""), Entry::file(".wh.b", 0, "")];
+    let above =
+        [Entry::folder("a", 0o700), Entry::file("a/.wh..wh..opq", 0, ""), Entry::file(".wh.b", 0, "")];
     layout.add("t", &NewImage::new(plain()).layer(below).layer(above));
     let image = Image::open(layout.path(), Some("t"));
     assert_eq!(image.tree.keys().collect::<Vec<_>>(), ["a"]);
@@ -55,5 +58,8 @@ fn a_debian_base_is_kept() {
     let registry = Registry::start();
     registry.add(&layout, "latest", "debian:1");
     let scratch = Scratch::new();
-    copy_image(&format!("docker://{}", registry.at("debian:1")), &format!("oci:{}:x", scratch.path().join("l").display()));
+    copy_image(
+        &format!("docker://{}", registry.at("debian:1")),
+        &format!("oci:{}:x", scratch.path().join("l").display()),
+    );
 }

@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/sh\n\
                       app:x:1000:1000:app:/home/app:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n";
-const GROUP: &str = "root:x:0:\ndaemon:x:1:\nstaff:x:50:app\nvideo:x:44:app,daemon\napp:x:1000:\nnogroup:x:65534:\n";
+const GROUP: &str =
+    "root:x:0:\ndaemon:x:1:\nstaff:x:50:app\nvideo:x:44:app,daemon\napp:x:1000:\nnogroup:x:65534:\n";
 
 /// Busybox with its applets, users and the usual folders. Its `config` is given so that a test can shape it.
 pub(crate) fn busybox(config: Value) -> NewImage {
@@ -25,9 +26,10 @@ pub(crate) fn plain() -> Value {
 pub(crate) fn busybox_layer() -> Vec<Entry> {
     let program = which("busybox").expect("busybox-static is installed");
     let listed = Command::new(&program).arg("--list").output().unwrap().stdout;
-    let mut entries: Vec<_> = ["bin", "etc", "home", "proc", "sys", "dev", "usr", "usr/bin", "usr/local", "usr/local/bin", "var"]
-        .map(|name| Entry::folder(name, 0o755))
-        .into();
+    let mut entries: Vec<_> =
+        ["bin", "etc", "home", "proc", "sys", "dev", "usr", "usr/bin", "usr/local", "usr/local/bin", "var"]
+            .map(|name| Entry::folder(name, 0o755))
+            .into();
     entries.push(Entry::folder("tmp", 0o1777));
     entries.push(Entry::folder("root", 0o700));
     entries.push(Entry::folder("home/app", 0o755).owner(1000, 1000));
@@ -49,7 +51,8 @@ fn stand_in(name: &str, to: &str) -> Entry {
 fn launcher(folder: &Path) -> Entry {
     let out = folder.join("launcher");
     let source = repository().join("testdata/bases/launcher.c");
-    let done = Command::new("cc").args(["-static", "-Os", "-s", "-o"]).arg(&out).arg(source).status().unwrap();
+    let done =
+        Command::new("cc").args(["-static", "-Os", "-s", "-o"]).arg(&out).arg(source).status().unwrap();
     assert!(done.success(), "cc could not link a static program");
     Entry::file("usr/local/lib/stand-ins/launcher", 0o755, fs::read(out).unwrap())
 }
@@ -61,22 +64,26 @@ pub(crate) fn bases() -> &'static Path {
         let folder = own_folder();
         let mut layout = Layout::create(&folder.join("layout"));
         let tools = |names: &[&str]| {
-            let folders = ["usr", "usr/local", "usr/local/bin", "usr/bin"].map(|name| Entry::folder(name, 0o755));
+            let folders =
+                ["usr", "usr/local", "usr/local/bin", "usr/bin"].map(|name| Entry::folder(name, 0o755));
             let scripts = names.iter().map(|name| stand_in(name, &format!("usr/bin/{name}")));
             busybox(plain()).layer(folders.into_iter().chain(scripts))
         };
         let compiler = |name| {
-            let folders =
-                ["usr", "usr/local", "usr/local/lib", "usr/local/lib/stand-ins"].map(|name| Entry::folder(name, 0o755));
+            let folders = ["usr", "usr/local", "usr/local/lib", "usr/local/lib/stand-ins"]
+                .map(|name| Entry::folder(name, 0o755));
             tools(&[name, "link-program"]).layer(folders.into_iter().chain([launcher(&folder)]))
         };
         // Packages that the stand-in apt-get can install.
-        let mut packages: Vec<_> = ["usr", "usr/share", "usr/share/stand-ins"].map(|n| Entry::folder(n, 0o755)).into();
+        let mut packages: Vec<_> =
+            ["usr", "usr/share", "usr/share/stand-ins"].map(|n| Entry::folder(n, 0o755)).into();
         for (package, programs) in
             [("python3", &["python3"][..]), ("python3-venv", &[]), ("npm", &["npm", "node"])]
         {
             let top = format!("usr/share/stand-ins/{package}");
-            packages.extend([&*top, &format!("{top}/usr"), &format!("{top}/usr/bin")].map(|n| Entry::folder(n, 0o755)));
+            packages.extend(
+                [&*top, &format!("{top}/usr"), &format!("{top}/usr/bin")].map(|n| Entry::folder(n, 0o755)),
+            );
             packages.extend(programs.iter().map(|name| stand_in(name, &format!("{top}/usr/bin/{name}"))));
         }
         let images = [
@@ -138,7 +145,10 @@ fn make_debian() -> Result<PathBuf, String> {
     }
     fs::create_dir_all(&keep).map_err(|error| error.to_string())?;
     let (suite, mirror) = apt_source().ok_or("no apt source names a suite and a mirror")?;
-    let work = tempfile::Builder::new().prefix("debootstrap-").tempdir_in(&keep).map_err(|error| error.to_string())?;
+    let work = tempfile::Builder::new()
+        .prefix("debootstrap-")
+        .tempdir_in(&keep)
+        .map_err(|error| error.to_string())?;
     let (root, tar) = (work.path().join("root"), work.path().join("root.tar"));
     let log = File::create(keep.join("debootstrap.log")).map_err(|error| error.to_string())?;
     let done = Command::new("debootstrap")
@@ -173,11 +183,13 @@ fn make_debian() -> Result<PathBuf, String> {
 /// Suite and mirror of the first apt source of this machine, in either of the two forms.
 fn apt_source() -> Option<(String, String)> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    let mut more: Vec<_> = fs::read_dir("/etc/apt/sources.list.d").ok()?.flatten().map(|entry| entry.path()).collect();
+    let mut more: Vec<_> =
+        fs::read_dir("/etc/apt/sources.list.d").ok()?.flatten().map(|entry| entry.path()).collect();
     more.sort();
     files.extend(more);
     let release = fs::read_to_string("/etc/os-release").ok()?;
-    let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?.trim_matches('"').to_owned();
+    let suite =
+        release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?.trim_matches('"').to_owned();
     for text in files.iter().filter_map(|file| fs::read_to_string(file).ok()) {
         let one_line = text.lines().filter(|line| line.starts_with("deb ")).find_map(|line| {
             let mut words = line.split_whitespace().skip(1).skip_while(|word| !word.contains("://"));
@@ -197,5 +209,7 @@ fn apt_source() -> Option<(String, String)> {
 }
 
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
 }

@@ -63,7 +63,11 @@ impl Build {
             _ => ("NODE_IMAGE", "toolchain/node:1"),
         };
         let build = build.build_arg(argument, &registry.at(base));
-        if name == "rust-web" { build.build_arg("RUNTIME_IMAGE", &registry.at("base/busybox:1")) } else { build }
+        if name == "rust-web" {
+            build.build_arg("RUNTIME_IMAGE", &registry.at("base/busybox:1"))
+        } else {
+            build
+        }
     }
 
     /// `ocistage push` in place of `ocistage build`.
@@ -79,7 +83,12 @@ impl Build {
     }
 
     /// Writes a file beside the context and returns the build with its path in hand.
-    pub(crate) fn beside(self, name: &str, bytes: impl AsRef<[u8]>, then: impl FnOnce(Self, &str) -> Self) -> Self {
+    pub(crate) fn beside(
+        self,
+        name: &str,
+        bytes: impl AsRef<[u8]>,
+        then: impl FnOnce(Self, &str) -> Self,
+    ) -> Self {
         let path = self.scratch.write(&format!("beside/{name}"), bytes);
         let path = path.to_str().unwrap().to_owned();
         then(self, &path)
@@ -189,7 +198,8 @@ impl Build {
     /// The binary, copied where the unprivileged user can reach it if it cannot where it is.
     fn program(&self) -> PathBuf {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_ocistage"));
-        let open = |path: &Path| fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
+        let open =
+            |path: &Path| fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
         if !self.unprivileged || program.ancestors().all(open) {
             return program;
         }
@@ -279,7 +289,12 @@ impl Running {
         let stderr = self.shown + &rest(&self.stderr);
         let outcome = Outcome { code, stdout, stderr, scratch: self.scratch };
         let left = outcome.left_behind();
-        assert!(left.is_empty(), "the run left behind:\n{}\nits output was:\n{}", left.join("\n"), outcome.shown());
+        assert!(
+            left.is_empty(),
+            "the run left behind:\n{}\nits output was:\n{}",
+            left.join("\n"),
+            outcome.shown()
+        );
         outcome
     }
 }

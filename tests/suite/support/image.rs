@@ -47,12 +47,14 @@ impl Image {
         });
         let digest = text(&chosen.unwrap_or_else(|| panic!("no image {name:?} in {index}"))["digest"]);
         let manifest: Value = serde_json::from_slice(&blob(layout, &digest)).unwrap();
-        let config: Value = serde_json::from_slice(&blob(layout, &text(&manifest["config"]["digest"]))).unwrap();
+        let config: Value =
+            serde_json::from_slice(&blob(layout, &text(&manifest["config"]["digest"]))).unwrap();
         let (mut layers, mut tree) = (Vec::new(), BTreeMap::new());
         let descriptors = manifest["layers"].as_array().unwrap();
         let diff_ids = config["rootfs"]["diff_ids"].as_array().unwrap();
         assert_eq!(descriptors.len(), diff_ids.len(), "layers and diff ids");
-        let made = config["history"].as_array().unwrap().iter().filter(|entry| entry["empty_layer"] != true).count();
+        let made =
+            config["history"].as_array().unwrap().iter().filter(|entry| entry["empty_layer"] != true).count();
         assert_eq!(made, diff_ids.len(), "history entries with a layer, and diff ids");
         for (descriptor, diff_id) in descriptors.iter().zip(diff_ids) {
             let packed = blob(layout, &text(&descriptor["digest"]));
@@ -112,7 +114,10 @@ fn apply(tar: &[u8], tree: &mut BTreeMap<String, Node>) -> BTreeSet<String> {
         let name = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
         // Layers that debootstrap's tar made begin with "./"; ours do not.
         let path = name.trim_start_matches("./").trim_end_matches('/').to_owned();
-        assert!(!name.starts_with('/') && !path.split('/').any(|part| part == ".."), "a path leaves the root: {name}");
+        assert!(
+            !name.starts_with('/') && !path.split('/').any(|part| part == ".."),
+            "a path leaves the root: {name}"
+        );
         if path.is_empty() || path == "." {
             continue;
         }
@@ -127,11 +132,15 @@ fn apply(tar: &[u8], tree: &mut BTreeMap<String, Node>) -> BTreeSet<String> {
             continue;
         }
         let header = entry.header().clone();
-        let link = entry.link_name_bytes().map(|link| String::from_utf8(link.into_owned()).unwrap()).unwrap_or_default();
+        let link = entry
+            .link_name_bytes()
+            .map(|link| String::from_utf8(link.into_owned()).unwrap())
+            .unwrap_or_default();
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).unwrap();
         let owner = (header.uid().unwrap(), header.gid().unwrap());
-        let node = Node { kind: header.entry_type(), mode: header.mode().unwrap() & 0o7777, owner, link, bytes };
+        let node =
+            Node { kind: header.entry_type(), mode: header.mode().unwrap() & 0o7777, owner, link, bytes };
         added.insert(path, node);
     }
     let below = |path: &str, folder: &str| {
@@ -149,7 +158,11 @@ fn apply(tar: &[u8], tree: &mut BTreeMap<String, Node>) -> BTreeSet<String> {
     for (path, mut node) in added {
         if node.kind == tar::EntryType::Link {
             let to = node.link.trim_start_matches("./");
-            node = targets.get(to).or(tree.get(to)).unwrap_or_else(|| panic!("{path} links to nothing: {to}")).clone();
+            node = targets
+                .get(to)
+                .or(tree.get(to))
+                .unwrap_or_else(|| panic!("{path} links to nothing: {to}"))
+                .clone();
         }
         tree.insert(path, node);
     }

@@ -23,4 +23,6 @@ pub(crate) use registry::Registry;
 pub(crate) use scratch::Scratch;
 pub(crate) use server::Server;
 pub(crate) use tools::{copy_image, have, inspect, run_image, sh};
-pub(crate) use world::{base64, base64_decode, can_be_unprivileged, is_root, needs_root, repository, skip, user};
+pub(crate) use world::{
+    base64, base64_decode, can_be_unprivileged, is_root, needs_root, repository, skip, user,
+};

@@ -310,11 +310,8 @@ fn exchange(
     }
 
     request.write(&mut server)?;
-    let up = match copy_body(&request, from_client, server, false) {
-        Ok(up) => up,
-        // The registry may answer and close before it has read everything: its answer still counts.
-        Err(_) => 0,
-    };
+    // The registry may answer and close before it has read everything: its answer still counts.
+    let up = copy_body(&request, from_client, server, false).unwrap_or_default();
     let mut response = Head::read(from_server)?.ok_or(io::ErrorKind::UnexpectedEof)?;
     while response.first.split(' ').nth(1).is_some_and(|status| status.starts_with('1')) {
         response = Head::read(from_server)?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -334,7 +331,8 @@ fn exchange(
         _ => copy_body(&response, from_server, client, true),
     };
     done(&path, status, up, *down.as_ref().unwrap_or(&0));
-    let closes = |head: &Head| head.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+    let closes =
+        |head: &Head| head.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
     Ok(down.is_ok() && !closes(&request) && !closes(&response))
 }
 
@@ -364,17 +362,33 @@ fn gate(
     (name, password): (&str, &str),
 ) -> Option<(u16, String, String)> {
     if let Some(query) = path.strip_prefix("/token?") {
-        let known = authorization == Some(&format!("Basic {}", base64(format!("{name}:{password}").as_bytes())));
+        let known =
+            authorization == Some(&format!("Basic {}", base64(format!("{name}:{password}").as_bytes())));
         if authorization.is_some() && !known {
             return Some((401, String::new(), "{}".to_owned()));
         }
-        let query = query.replace("%3A", ":").replace("%2F", "/").replace("%2C", ",").replace("+", " ").replace("%20", " ");
+        let query = query
+            .replace("%3A", ":")
+            .replace("%2F", "/")
+            .replace("%2C", ",")
+            .replace("+", " ")
+            .replace("%20", " ");
         let mut granted = String::new();
-        for scope in query.split('&').filter_map(|field| field.strip_prefix("scope=")).flat_map(|s| s.split(' ')) {
-            granted += &if known { scope.to_owned() } else { scope.replace("pull,push", "pull").replace("push,pull", "pull") };
+        for scope in
+            query.split('&').filter_map(|field| field.strip_prefix("scope=")).flat_map(|s| s.split(' '))
+        {
+            granted += &if known {
+                scope.to_owned()
+            } else {
+                scope.replace("pull,push", "pull").replace("push,pull", "pull")
+            };
             granted.push(' ');
         }
-        return Some((200, String::new(), format!("{{\"token\":\"{}\",\"expires_in\":300}}", base64(granted.as_bytes()))));
+        return Some((
+            200,
+            String::new(),
+            format!("{{\"token\":\"{}\",\"expires_in\":300}}", base64(granted.as_bytes())),
+        ));
     }
     let rest = path.strip_prefix("/v2/")?;
     let repository = ["/manifests/", "/blobs/", "/tags/", "/referrers/"]
@@ -385,7 +399,9 @@ fn gate(
     let covered = authorization.and_then(|value| value.strip_prefix("Bearer ")).is_some_and(|token| {
         repository.is_empty()
             || super::base64_decode(token).split(' ').any(|scope| {
-                scope.strip_prefix(&format!("repository:{repository}:")).is_some_and(|a| a.split(',').any(|a| a == action))
+                scope
+                    .strip_prefix(&format!("repository:{repository}:"))
+                    .is_some_and(|a| a.split(',').any(|a| a == action))
             })
     });
     let actions = if action == "pull" { "pull" } else { "pull,push" };

@@ -1,6 +1,6 @@
 //! A registry for one test: a real server that already holds the bases, behind a counting proxy.
 
-use super::{Exchange, Fault, Proxy, Scratch, Server, bases, copy_image};
+use super::{Exchange, Fault, Proxy, Scratch, Server, bases, copy_image, sh};
 use std::path::Path;
 
 /// `tester` with the password `secret`, as bcrypt.
@@ -52,6 +52,12 @@ impl Registry {
     /// Puts an image of a layout there, past the proxy.
     pub(crate) fn add(&self, layout: &Path, tag: &str, name: &str) {
         copy_image(&format!("oci:{}:{tag}", layout.display()), &format!("docker://{}", self.past(name)));
+    }
+
+    /// Takes a blob out of a repository, as a registry's garbage collection does.
+    pub(crate) fn delete_blob(&self, repository: &str, digest: &str) {
+        let url = format!("http://{}/v2/{repository}/blobs/{digest}", self.server.address());
+        sh("curl", &["-s", "--noproxy", "*", "-X", "DELETE", &url]);
     }
 
     pub(crate) fn fault(&self, fault: Fault) {

@@ -11,7 +11,10 @@ pub(crate) struct Scratch(tempfile::TempDir);
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        let made = tempfile::Builder::new().prefix("ocistage-test-").permissions(Permissions::from_mode(0o755)).tempdir();
+        let made = tempfile::Builder::new()
+            .prefix("ocistage-test-")
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir();
         Self(made.expect("make a temporary folder"))
     }
 
@@ -44,7 +47,11 @@ impl Scratch {
     /// Gives everything in it to the unprivileged user of the tests.
     pub(crate) fn give_away(&self) {
         if is_root() {
-            let done = Command::new("chown").args(["-R", &format!("{0}:{0}", user())]).arg(self.path()).status().unwrap();
+            let done = Command::new("chown")
+                .args(["-R", &format!("{0}:{0}", user())])
+                .arg(self.path())
+                .status()
+                .unwrap();
             assert!(done.success(), "chown to {}", user());
         }
     }

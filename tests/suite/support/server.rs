@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -14,20 +14,10 @@ use std::time::Duration;
 pub(crate) struct Server {
     shell: Child,
     address: String,
-    log: PathBuf,
-}
-
-/// One line of the access log. `bytes` is the size of the answer's body.
-#[derive(Debug)]
-pub(crate) struct Logged {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) status: u16,
-    pub(crate) bytes: u64,
 }
 
 impl Server {
-    /// Serves `folder/data`, made when missing. `options` is further YAML of the registry's configuration.
+    /// Serves `folder/data`, made when missing; what is asked is logged to `folder/access.log`. `options` is further YAML of the registry's configuration.
     pub(crate) fn start(folder: &Path, options: &str) -> Self {
         let (config, log) = (folder.join("config.yml"), folder.join("access.log"));
         for _ in 0..5 {
@@ -50,10 +40,13 @@ impl Server {
                 .stderr(out)
                 .spawn()
                 .expect("start docker-registry");
-            let server = Self { shell, address, log: log.clone() };
+            let server = Self { shell, address };
             // Another process may take the port between our look and the registry's bind: then try the next.
-            if (0..200).any(|_| server.answers() || sleep(Duration::from_millis(25)) != ()) {
-                return server;
+            for _ in 0..200 {
+                if server.answers() {
+                    return server;
+                }
+                sleep(Duration::from_millis(25));
             }
         }
         panic!("docker-registry did not start: {}", fs::read_to_string(log).unwrap_or_default());
@@ -71,21 +64,6 @@ impl Server {
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
-
-    /// What was asked so far, oldest first.
-    pub(crate) fn log(&self) -> Vec<Logged> {
-        fs::read_to_string(&self.log).unwrap().lines().filter_map(parse).collect()
-    }
-}
-
-/// `127.0.0.1 - - [time] "GET /v2/ HTTP/1.1" 200 2 "" "agent"`
-fn parse(line: &str) -> Option<Logged> {
-    let mut quoted = line.split('"');
-    let mut request = quoted.nth(1)?.split(' ');
-    let mut answer = quoted.next()?.split_whitespace();
-    let (method, path) = (request.next()?.to_owned(), request.next()?.to_owned());
-    let (status, bytes) = (answer.next()?.parse().ok()?, answer.next()?.parse().ok()?);
-    path.starts_with("/v2/").then_some(Logged { method, path, status, bytes })
 }
 
 impl Drop for Server {

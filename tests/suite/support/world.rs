@@ -23,7 +23,8 @@ pub(crate) fn skip(reason: &str) {
     let line = format!("SKIPPED: {}: {reason}\n", thread.name().unwrap_or("a test"));
     let _ = stderr().write_all(line.as_bytes());
     if let Some(file) = std::env::var_os("OCISTAGE_TEST_SKIPS") {
-        let _ = OpenOptions::new().append(true).open(file).and_then(|mut file| file.write_all(line.as_bytes()));
+        let _ =
+            OpenOptions::new().append(true).open(file).and_then(|mut file| file.write_all(line.as_bytes()));
     }
 }
 
@@ -45,7 +46,8 @@ pub(crate) fn user() -> &'static str {
             let mut fields = line.split(':');
             Some((fields.next()?.to_owned(), fields.nth(1)?.parse::<u32>().ok()?))
         };
-        let own = passwd.lines().filter_map(named).find(|(_, id)| *id == own && own != 0).map(|(name, _)| name);
+        let own =
+            passwd.lines().filter_map(named).find(|(_, id)| *id == own && own != 0).map(|(name, _)| name);
         own.unwrap_or_else(|| std::env::var("OCISTAGE_TEST_USER").unwrap_or_else(|_| "ocitester".to_owned()))
     })
 }
