@@ -39,6 +39,7 @@ newuidmap uidmap
 fuse-overlayfs fuse-overlayfs
 setpriv util-linux
 curl curl
+/usr/bin/time time
 cc gcc
 cc libc6-dev
 LIST
