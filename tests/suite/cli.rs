@@ -195,7 +195,7 @@ fn instructions_reach_the_configuration() {
     assert_eq!(config["Healthcheck"]["Test"].to_string(), "[\"CMD-SHELL\",\"true\"]");
     assert_eq!(config["Healthcheck"]["StartPeriod"], 60_000_000_000_u64);
     assert_eq!(config["OnBuild"].to_string(), "[\"COPY . /app\"]");
-    assert_eq!((image.node("w/x").owner, image.node("w/x").mode), ((5, 0), 0o755));
+    assert_eq!((image.node("w/x").owner.0, image.node("w/x").mode), (5, 0o755));
 }
 
 #[test]

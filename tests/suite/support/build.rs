@@ -6,6 +6,7 @@
 
 use super::{Image, Registry, Scratch, is_root, repository, user};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -187,12 +188,21 @@ impl Build {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        let namespaces = namespaces();
         let mut child = command.spawn().expect("start ocistage");
         let mut stdin = child.stdin.take().unwrap();
         let bytes = std::mem::take(&mut self.stdin);
         thread::spawn(move || stdin.write_all(&bytes));
         let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
-        Running { child, stdout, stderr, shown: String::new(), scratch: self.scratch, began: Instant::now() }
+        Running {
+            child,
+            stdout,
+            stderr,
+            shown: String::new(),
+            scratch: self.scratch,
+            began: Instant::now(),
+            namespaces,
+        }
     }
 
     /// The binary, copied where the unprivileged user can reach it if it cannot where it is.
@@ -248,6 +258,7 @@ pub(crate) struct Running {
     shown: String,
     scratch: Scratch,
     began: Instant,
+    namespaces: BTreeSet<PathBuf>,
 }
 
 impl Running {
@@ -288,7 +299,7 @@ impl Running {
         let stdout = rest(&self.stdout);
         let stderr = self.shown + &rest(&self.stderr);
         let outcome = Outcome { code, stdout, stderr, scratch: self.scratch };
-        let left = outcome.left_behind();
+        let left = outcome.left_behind(&self.namespaces);
         assert!(
             left.is_empty(),
             "the run left behind:\n{}\nits output was:\n{}",
@@ -337,12 +348,12 @@ impl Outcome {
     }
 
     /// Processes, mounts and temporary files that still name the run's folder.
-    fn left_behind(&self) -> Vec<String> {
+    fn left_behind(&self, before: &BTreeSet<PathBuf>) -> Vec<String> {
         let root = self.scratch.path().to_str().unwrap();
         let mut left = Vec::new();
         // An ended process may take a moment to leave the table.
         for _ in 0..20 {
-            left = processes(root);
+            left = processes(root, before);
             if left.is_empty() {
                 break;
             }
@@ -356,12 +367,23 @@ impl Outcome {
     }
 }
 
-fn processes(root: &str) -> Vec<String> {
+/// The mount namespaces of all processes.
+fn namespaces() -> BTreeSet<PathBuf> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    // One that may not be read gives an empty name, here as in `processes`.
+    processes.map(|entry| fs::read_link(entry.path().join("ns/mnt")).unwrap_or_default()).collect()
+}
+
+fn processes(root: &str, before: &BTreeSet<PathBuf>) -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
     let own = format!("/proc/{}", std::process::id());
     let names = |process: &Path| {
         let holds = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).contains(root);
-        ["cmdline", "environ", "mountinfo"].iter().any(|file| fs::read(process.join(file)).is_ok_and(holds))
+        let files = ["cmdline", "environ", "mountinfo"];
+        // Mounts of namespaces that were there before the run are found once, in our own.
+        let namespace = fs::read_link(process.join("ns/mnt")).unwrap_or_default();
+        let files = if before.contains(&namespace) { &files[..2] } else { &files };
+        files.iter().any(|file| fs::read(process.join(file)).is_ok_and(holds))
             || ["cwd", "root", "exe"].iter().any(|link| {
                 fs::read_link(process.join(link)).is_ok_and(|to| to.to_string_lossy().starts_with(root))
             })
