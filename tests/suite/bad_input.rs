@@ -193,8 +193,8 @@ fn a_broken_download_is_resumed_or_repeated() {
     }
     let registry = Registry::start();
     registry.fault(Fault::on("GET", "/blobs/").after(1).drop_after(100_000));
-    let dockerfile = format!("FROM {}\nRUN true\n", registry.at("base/busybox:1"));
-    Build::of(&dockerfile).output().ok();
+    let dockerfile = format!("FROM {}\nRUN echo whole > /state\n", registry.at("base/busybox:1"));
+    assert_eq!(Build::of(&dockerfile).output().ok().image().text("state"), "whole\n");
 }
 
 #[test]

@@ -68,7 +68,9 @@ fn requests_of_a_rebuild_do_not_grow_with_the_steps() {
         build().ok();
         registry.exchanges().len()
     };
-    assert!(requests(100) <= requests(6));
+    let few = requests(6);
+    assert!(few > 0);
+    assert!(requests(100) <= few);
 }
 
 #[test]

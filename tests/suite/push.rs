@@ -136,6 +136,7 @@ fn a_credential_helper_is_asked_for_its_registry() {
     let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
     let build = Build::of("FROM scratch\nCOPY a /\n").file("a", "a").push().tag(&registry.at("app:1"));
     with_login(build, &folder).environment("PATH", path).ok();
+    assert_eq!(registry.asked("PUT", "/v2/app/manifests/1"), 1);
 }
 
 #[test]
@@ -157,7 +158,8 @@ fn a_public_base_needs_no_login() {
     let registry = Registry::start();
     registry.ask_for_tokens();
     let dockerfile = format!("FROM {}\nENV A=1\n", registry.at("base/busybox:1"));
-    Build::of(&dockerfile).output().ok();
+    let image = Build::of(&dockerfile).output().ok().image();
+    assert!(image.setting("Env").to_string().contains("\"A=1\""));
 }
 
 #[test]
