@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cache::CacheKey;
 use crate::ids::StageId;
-use crate::plan::{Base, FileOp, FileOrigin, ImageKey, Op, Plan};
+use crate::plan::{Base, FileOrigin, ImageKey, Op, Plan};
 use crate::run::Network;
 
 use super::error::BuildError;
@@ -91,9 +91,4 @@ pub(crate) fn selected_files<'a>(matches: &'a [Vec<crate::context::Selected<'_>>
         }));
     }
     files
-}
-
-/// Whether the sources of `op` are looked for in a context.
-pub(crate) fn reads_context(op: &FileOp) -> bool {
-    matches!(op.origin, FileOrigin::Context(_))
 }

@@ -6,9 +6,9 @@ use futures_util::future::join_all;
 use tokio::sync::OnceCell;
 
 use crate::cache::{CacheKey, Found, Record, RecordBlob, RecordName, StepRecord};
-use crate::ctx::{Event, MissReason, rfc3339, seconds_of};
+use crate::ctx::{Event, MissReason, seconds_of};
 use crate::ids::StageId;
-use crate::layer::{BlobHome, Layer};
+use crate::layer::Layer;
 use crate::oci::{ChainId, Document, ImageConfig};
 use crate::plan::{Base, FileOrigin, Op, StagePlan, Step};
 use crate::tree::Tree;
@@ -315,14 +315,4 @@ pub(crate) async fn record_stage(session: &Session, plan: &StagePlan, built: &Bu
     let blobs = std::iter::once(config).chain(layers).collect();
     let record = Record { manifest: image.manifest.clone(), blobs };
     session.caches.store(&session.ctx, &RecordName::Stage(stage_key(session, plan)), &record).await;
-}
-
-/// Whether a layer lies on this machine.
-pub(crate) fn is_local(layer: &Layer) -> bool {
-    matches!(layer.home, BlobHome::Local(_))
-}
-
-/// The time of an event now, as images state it.
-pub(crate) fn stated(seconds: i64) -> String {
-    rfc3339(seconds)
 }
