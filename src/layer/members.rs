@@ -144,7 +144,13 @@ impl Collector {
         if path.is_root() {
             return Err(fail("names the root, which can only be a directory"));
         }
-        let member = classify(path, header).map_err(fail)?;
+        let mut member = classify(path, header).map_err(fail)?;
+        if let Member::Opaque(path) = &mut member
+            && self.link(path, None).is_some()
+        {
+            // The marker is in the directory that the link leads to.
+            *path = self.resolve(&path.child(OPAQUE), None).map_err(fail)?.parent().unwrap_or_default();
+        }
         match &member {
             Member::Ignored => {}
             Member::Whiteout(path) => {
@@ -211,9 +217,13 @@ impl Collector {
             changes.insert(path.clone(), Change::Replace { entry });
             return;
         }
-        if !entry.is_directory() && changes.get(path).and_then(Change::entry).is_some_and(Entry::is_directory)
-        {
-            changes.retain(|other, _| other == path || other.below(path).is_none());
+        if !entry.is_directory() {
+            // 1 is the smallest byte of a name, so this is where the directory's entries begin.
+            let inside = changes.range(path.child([1])..).map(|(other, _)| other);
+            let gone: Vec<_> = inside.take_while(|other| other.below(path).is_some()).cloned().collect();
+            for other in gone {
+                changes.remove(&other);
+            }
         }
         changes.insert(path.clone(), Change::Put { entry, content: None, hash: None });
     }

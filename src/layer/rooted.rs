@@ -40,11 +40,12 @@ impl Rooted {
         Ok(directory)
     }
 
-    /// The directory `path` below the root, made where it is missing; `made` is told what was made.
+    /// The directory `path` below the root, made where it is missing; `made` is told what was made, and
+    /// whether in the place of a whiteout.
     pub(crate) fn make_directory(
         &self,
         path: &ImagePath,
-        made: &mut dyn FnMut(&ImagePath),
+        made: &mut dyn FnMut(&ImagePath, bool),
     ) -> io::Result<OwnedFd> {
         let mut directory = openat(&self.root, ".", DIRECTORY, Mode::empty())?;
         let mut here = ImagePath::root();
@@ -53,13 +54,13 @@ impl Rooted {
             directory = match openat(&directory, component, DIRECTORY, Mode::empty()) {
                 Err(Errno::NOENT) => {
                     make_directory_at(&directory, component)?;
-                    made(&here);
+                    made(&here, false);
                     openat(&directory, component, DIRECTORY, Mode::empty())?
                 }
                 Err(Errno::NOTDIR | Errno::LOOP) if is_whiteout_at(&directory, component)? => {
                     unlinkat(&directory, component, AtFlags::empty())?;
                     make_directory_at(&directory, component)?;
-                    made(&here);
+                    made(&here, true);
                     openat(&directory, component, DIRECTORY, Mode::empty())?
                 }
                 other => other?,
@@ -106,7 +107,7 @@ pub(crate) fn open_directory_at(directory: impl AsFd, name: &[u8]) -> io::Result
 }
 
 /// A new directory that only we can enter until its metadata is set.
-fn make_directory_at(directory: impl AsFd, name: &[u8]) -> io::Result<()> {
+pub(crate) fn make_directory_at(directory: impl AsFd, name: &[u8]) -> io::Result<()> {
     Ok(mkdirat(directory, name, Mode::RWXU)?)
 }
 
@@ -187,6 +188,16 @@ pub(crate) fn list(directory: impl AsFd) -> io::Result<Vec<(Vec<u8>, u64)>> {
 fn magic(fd: impl AsFd) -> String {
     use std::os::fd::AsRawFd;
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+}
+
+/// Set the mode of `name`, itself. Links have none.
+pub(crate) fn set_mode_at(directory: impl AsFd, name: &[u8], mode: Mode) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = openat(directory, name, flags, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) == FileType::Symlink {
+        return Ok(());
+    }
+    Ok(rustix::fs::chmod(magic(&fd), mode)?)
 }
 
 /// The extended attributes of `name`, itself. File systems without attributes have none.
