@@ -36,3 +36,4 @@ pub use tokio_util::sync::CancellationToken;
 mod sys;
 
 pub use run::init_if_asked;
+pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};

@@ -1,6 +1,5 @@
 //! From init to the command: identity, rights, exec.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::io::ErrorKind;
@@ -12,6 +11,7 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities,
 };
 
+use super::super::bundle::environment;
 use super::super::caps;
 use super::super::request::{During, Report, Request};
 use super::reap::Started;
@@ -128,11 +128,7 @@ fn execute_program(request: &Request, root: &Prepared) -> Result<Infallible, Rep
     };
     let args = spec.args.iter().map(|arg| CString::new(arg.as_str())).collect::<Result<Vec<_>, _>>();
     let args = args.during(what)?;
-    let names: BTreeSet<&str> = spec.env.iter().map(|(name, _)| name.as_str()).collect();
-    let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    if !names.contains("HOME") {
-        env.push(format!("HOME={}", root.identity.home));
-    }
+    let env = environment(spec, &root.identity);
     let env = env.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>().during(what)?;
     let path = spec.env.iter().find(|(name, _)| name == "PATH").map_or(DEFAULT_PATH, |(_, path)| path);
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags, fstat, makedev, mkdirat, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 
+use super::super::policy;
 use super::super::request::{During, Report};
 use super::mounts::{INERT, attach_at};
 use crate::rootfs::{Inside, attach, bind, new_filesystem};
@@ -23,9 +24,6 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// What shared memory may take, as docker's default.
-const SHM_SIZE: &str = "64m";
-
 /// Mount `/dev` and what is in it.
 pub(super) fn mount(inside: &Inside) -> Result<(), Report> {
     let no_suid = MountAttributes { no_suid: true, ..MountAttributes::default() };
@@ -38,7 +36,7 @@ pub(super) fn mount(inside: &Inside) -> Result<(), Report> {
     filled?;
 
     attach_at(inside, "/dev/pts", &pts()?)?;
-    let shm = new_filesystem("tmpfs", &[("mode", "1777"), ("size", SHM_SIZE)], INERT)?;
+    let shm = new_filesystem("tmpfs", &[("mode", "1777"), ("size", policy::SHM_SIZE)], INERT)?;
     attach_at(inside, "/dev/shm", &shm)?;
     // Not every kernel has message queues.
     if let Ok(queues) = new_filesystem("mqueue", &[], INERT) {

@@ -21,6 +21,7 @@ mod devices;
 mod mounts;
 mod reap;
 mod root;
+mod runtime;
 mod start;
 
 pub(super) use start::ARGV0;

@@ -4,14 +4,14 @@
 //! All of it happens before the command exists, so nothing changes under our hands.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::super::request::{During, Report, Request};
-use super::super::{Network, RunMount};
+use super::super::{Network, RunMount, policy};
 use super::devices;
 use super::root::Prepared;
 use crate::rootfs::{Inside, RootfsError, attach, bind, new_filesystem};
@@ -27,26 +27,6 @@ const INERT_READ_ONLY: MountAttributes = MountAttributes { read_only: true, ..IN
 const FOREIGN: MountAttributes =
     MountAttributes { read_only: false, no_suid: true, no_dev: true, no_exec: false };
 
-/// Parts of /proc and /sys that tell of the machine or reach into it, hidden by the OCI runtimes' defaults.
-pub(in super::super) const MASKED: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-
-/// Parts of /proc that can be read and not written, by the same defaults.
-pub(in super::super) const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
 /// Mount everything of `request` in its root.
 pub(super) fn mount_all(request: &Request, root: &Prepared) -> Result<(), Report> {
     let inside = &root.inside;
@@ -55,15 +35,22 @@ pub(super) fn mount_all(request: &Request, root: &Prepared) -> Result<(), Report
     devices::mount(inside)?;
     attach_at(inside, "/sys", &sys(request)?)?;
 
-    for (name, bytes) in [("resolv.conf", &request.resolv_conf), ("hosts", &request.hosts)] {
-        let file = root.memory.join(name);
-        write_file(&file, bytes.as_bytes())?;
-        attach_at(inside, &format!("/etc/{name}"), &bind(&file, INERT_READ_ONLY)?)?;
+    for (file, target) in write_files(request, root)?.iter().zip(["/etc/resolv.conf", "/etc/hosts"]) {
+        attach_at(inside, target, &bind(file, INERT_READ_ONLY)?)?;
     }
     for mount in &request.spec.mounts {
         foreign(inside, mount)?;
     }
     protect(inside)
+}
+
+/// Write the files for /etc/resolv.conf and /etc/hosts into the step's memory; where they are.
+pub(super) fn write_files(request: &Request, root: &Prepared) -> Result<[PathBuf; 2], Report> {
+    let files = ["resolv.conf", "hosts"].map(|name| root.memory.join(name));
+    for (file, text) in files.iter().zip([&request.resolv_conf, &request.hosts]) {
+        write_file(file, text.as_bytes())?;
+    }
+    Ok(files)
 }
 
 /// A fresh sysfs shows the network namespace of whoever mounts it, and needs rights over that; without them
@@ -80,7 +67,7 @@ fn sys(request: &Request) -> Result<OwnedFd, Report> {
     bind(Path::new("/sys"), INERT_READ_ONLY).map_err(|error| Report::setup(what, error.reason))
 }
 
-fn proc_refused(error: RootfsError) -> Report {
+pub(super) fn proc_refused(error: RootfsError) -> Report {
     Report::setup(
         "mount /proc",
         format!(
@@ -128,14 +115,14 @@ fn make_target(inside: &Inside, target: &str, directory: bool) -> Result<(), Rep
 
 /// Hide and write-protect what the OCI runtimes do, as far as this kernel has it.
 fn protect(inside: &Inside) -> Result<(), Report> {
-    for path in READ_ONLY {
+    for path in policy::READ_ONLY {
         let what = || format!("write-protect {path}");
         let Some(handle) = existing(inside, path).during(what)? else { continue };
         let again = clone_of(handle.as_fd()).during(what)?;
         crate::sys::set_mount_attributes(again.as_fd(), INERT_READ_ONLY, true).during(what)?;
         attach(again.as_fd(), handle.as_fd()).during(what)?;
     }
-    for path in MASKED {
+    for path in policy::MASKED {
         let what = || format!("hide {path}");
         let Some(handle) = existing(inside, path).during(what)? else { continue };
         let stat = rustix::fs::fstat(&handle).during(what)?;

@@ -11,7 +11,7 @@ use rustix::thread::UnshareFlags;
 
 use super::super::request::{During, Report, Request, Starter};
 use super::super::{Network, RunStatus, files};
-use super::{command, mounts, reap, root};
+use super::{command, mounts, reap, root, runtime};
 use crate::sys::{Forked, exit_now, fork, make_private, raise_loopback, set_standard, unshare};
 
 /// The name under which this program is the init process of a step.
@@ -71,15 +71,15 @@ fn carry_out(control: &UnixStream, request: &Request) -> Result<RunStatus, Repor
     set_standard(null.as_fd(), 0).during(|| "set the standard input".to_owned())?;
     namespaces(request)?;
     let prepared = root::prepare(request)?;
-    let child = match &request.starter {
+    match &request.starter {
         Starter::Own => {
             mounts::mount_all(request, &prepared)?;
             mounts::enter(&prepared)?;
-            command::start(request, &prepared, control)?
+            let command = command::start(request, &prepared, control)?;
+            reap::until_ended(command, control)
         }
-        Starter::Runc { .. } => return Err(Report::setup("start runc", "not there yet")),
-    };
-    reap::until_ended(child, control)
+        Starter::Runc { program } => runtime::run(program, request, &prepared, control),
+    }
 }
 
 /// What a step has of its own. The cgroup namespace only hides names, so a kernel without it will do.

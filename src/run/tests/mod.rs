@@ -5,5 +5,7 @@
 //! enters a user namespace the same way, before the test harness makes threads.
 
 mod cases;
+mod overhead;
 mod rig;
 mod start;
+mod unprivileged;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ctx::{Ctx, Event, EventSink, OutputStream};
 use crate::rootfs::Rootfs;
-use crate::run::{Network, RunBackend, RunError, RunSpec, RunStatus};
+use crate::run::{Native, Network, RunBackend, RunError, RunSpec, RunStatus, RunSupport, Runc};
 
 /// One step: a layer with busybox, the directories of an overlay, and a spec to change before running.
 pub(super) struct Rig {
@@ -25,6 +25,23 @@ pub(super) struct Ran {
     pub(super) status: RunStatus,
     pub(super) stdout: String,
     pub(super) stderr: String,
+}
+
+/// The own spawner, with this test binary as init process.
+pub(super) fn native() -> Result<Arc<dyn RunBackend>, String> {
+    usable(Native::new(PathBuf::from("/proc/self/exe"), std::env::temp_dir()))
+}
+
+/// runc, inside of the same init process.
+pub(super) fn runc() -> Result<Arc<dyn RunBackend>, String> {
+    usable(Runc::new(PathBuf::from("/proc/self/exe"), std::env::temp_dir()))
+}
+
+fn usable(backend: impl RunBackend + 'static) -> Result<Arc<dyn RunBackend>, String> {
+    match backend.probe() {
+        RunSupport::Works(_) => Ok(Arc::new(backend)),
+        RunSupport::Refused(reason) => Err(reason),
+    }
 }
 
 struct Silent;
