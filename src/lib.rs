@@ -9,3 +9,7 @@ mod registry;
 mod rootfs;
 mod run;
 mod tree;
+
+pub use registry::{
+    Anonymous, Credential, CredentialError, CredentialSource, DockerConfig, FirstOf, FixedCredential, Secret,
+};
