@@ -37,3 +37,6 @@ mod sys;
 
 pub use run::init_if_asked;
 pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};
+pub use registry::{
+    Anonymous, Credential, CredentialError, CredentialSource, DockerConfig, FirstOf, FixedCredential, Secret,
+};

@@ -1,6 +1,6 @@
 //! Why an exchange failed.
 
-use std::error::Error as _;
+use std::error::Error;
 
 use super::{SafeUrl, printable};
 
@@ -57,20 +57,14 @@ impl HttpError {
     pub(crate) fn of(error: reqwest::Error) -> Self {
         let (connect, builder) = (error.is_connect(), error.is_builder());
         let error = error.without_url();
-        let mut reason = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            // The TLS layer hides its error in an io::Error that does not name it as its source.
-            let hidden = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            let tls = inner
-                .downcast_ref::<rustls::Error>()
-                .or_else(|| hidden.and_then(|hidden| hidden.downcast_ref::<rustls::Error>()));
-            if let Some(rustls::Error::InvalidCertificate(problem)) = tls {
-                return Self::Certificate(printable(&problem.to_string(), 300));
-            }
-            reason = inner.to_string();
-            cause = inner.source();
+        if let Some(problem) = certificate_problem(&error) {
+            return Self::Certificate(printable(&problem, 300));
         }
+        let mut innermost: &dyn Error = &error;
+        while let Some(cause) = innermost.source() {
+            innermost = cause;
+        }
+        let reason = innermost.to_string();
         let reason = printable(&reason, 300);
         if builder {
             Self::Settings(reason)
@@ -80,4 +74,14 @@ impl HttpError {
             Self::Broken(reason)
         }
     }
+}
+
+/// What is wrong with a certificate, when that is why `error` came about. The TLS layer hides its error in
+/// an `io::Error`, which does not name it as its source.
+fn certificate_problem(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(rustls::Error::InvalidCertificate(problem)) = error.downcast_ref() {
+        return Some(problem.to_string());
+    }
+    let hidden = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    hidden.and_then(|hidden| certificate_problem(hidden)).or_else(|| certificate_problem(error.source()?))
 }

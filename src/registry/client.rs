@@ -150,7 +150,8 @@ impl Answer {
         let Some(text) = self.reply.header(LOCATION) else { return Ok(None) };
         let refused = |reason| RegistryError::Refused { subject: self.subject.clone(), reason };
         let from = &self.reply.url;
-        let to = from.join(text).map_err(|_| refused(format!("{} sends the upload to no url", self.server)))?;
+        let to =
+            from.join(text).map_err(|_| refused(format!("{} sends the upload to no url", self.server)))?;
         may_go(from, &to, true).map_err(|reason| {
             let shown = SafeUrl::new(&to);
             refused(format!("{} sends the upload {reason}, which is not followed: {shown}", self.server))

@@ -225,15 +225,13 @@ impl Inner {
         let subject = blob_subject(target, digest);
         let mut url = self.url(target, "blobs/uploads/").await?;
         url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", source.path());
-        let call =
-            Call::new(Method::POST, target, &subject, url.clone()).scopes(Scopes::mount(target, source));
+        let mut call = Call::new(Method::POST, target, &subject, url).scopes(Scopes::mount(target, source));
+        call.once = !harder;
         let answer = self.send(&call).await?;
         Ok(match answer.status() {
             StatusCode::CREATED => Mounting::Done,
             // Registries may answer 202 to a mount: then the upload has already begun at Location.
-            StatusCode::ACCEPTED => {
-                answer.location()?.map_or(Mounting::No, Mounting::Session)
-            }
+            StatusCode::ACCEPTED => answer.location()?.map_or(Mounting::No, Mounting::Session),
             _ => Mounting::No,
         })
     }

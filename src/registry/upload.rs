@@ -173,10 +173,13 @@ impl Upload<'_> {
     async fn commit(&self, session: Url) -> Result<(), Failure> {
         // Not `once`: the commit has no content, so asking again costs nothing, and what it may break is
         // looked up by the caller.
-        let answer = self.sent(self.call(Method::PUT, self.closing(session))).await.map_err(|failure| match failure {
-            Failure::Passing(error, _) => Failure::Ambiguous(error),
-            other => other,
-        })?;
+        let answer =
+            self.sent(self.call(Method::PUT, self.closing(session))).await.map_err(
+                |failure| match failure {
+                    Failure::Passing(error, _) => Failure::Ambiguous(error),
+                    other => other,
+                },
+            )?;
         match answer.status() {
             status if status.is_success() => Ok(()),
             // The commit was made by a PUT before, or the session is lost.
