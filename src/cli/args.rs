@@ -32,7 +32,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build an image from a Dockerfile
-    #[command(visible_aliases = ["b", "bud"], after_help = BUILD_EXAMPLES)]
+    #[command(visible_aliases = ["b", "bud"], override_usage = BUILD_USAGE, after_help = BUILD_EXAMPLES)]
     Build(BuildArgs),
     /// Build and push keeping nothing on this machine, or push an image that exists
     #[command(override_usage = PUSH_USAGE, after_help = PUSH_EXAMPLES)]
@@ -52,6 +52,8 @@ Examples:
   ocistage build -t registry.example/app:1 --push .    into a registry, which is then the cache too
   ocistage build --target test -o out .                the file system of a stage, as a directory
   ocistage build -o type=oci,dest=app.tar .            an OCI archive";
+
+const BUILD_USAGE: &str = "ocistage build [OPTIONS] CONTEXT";
 
 const PUSH_USAGE: &str = "\
 ocistage push -t REF... [BUILD OPTIONS] CONTEXT
@@ -308,6 +310,10 @@ fn with_variable(arg: clap::Arg) -> clap::Arg {
         return arg;
     }
     let name = variable(long);
+    // CI systems hand over what is not filled in as an empty value.
+    if std::env::var_os(&name).is_some_and(|value| value.is_empty()) {
+        return arg;
+    }
     arg.env(name).hide_env(true)
 }
 

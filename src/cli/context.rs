@@ -39,7 +39,7 @@ pub(crate) struct Stdin<'a> {
 }
 
 /// Opens the context `argument` with the Dockerfile `file`.
-pub(crate) fn open(argument: &OsStr, file: Option<&Path>, stdin: Stdin<'_>) -> Result<Opened, Failure> {
+pub(crate) fn open(argument: &OsStr, file: Option<&Path>, stdin: &mut Stdin<'_>) -> Result<Opened, Failure> {
     let dockerfile_on_stdin = file == Some(Path::new("-"));
     if let Some(url) = file.and_then(Path::to_str).filter(|file| is_remote(file)) {
         return Err(Failure::input(format!(
@@ -90,7 +90,7 @@ fn is_remote(name: &str) -> bool {
 }
 
 /// `ocistage build -`: an archive, or a Dockerfile without a context.
-fn from_stdin(file: Option<&Path>, stdin: Stdin<'_>) -> Result<Opened, Failure> {
+fn from_stdin(file: Option<&Path>, stdin: &mut Stdin<'_>) -> Result<Opened, Failure> {
     let failed = |error: &io::Error| Failure::input(format!("cannot read standard input: {}", reason(error)));
     let spool = Spool::of(stdin.stream, stdin.spool_dir).map_err(|error| failed(&error))?;
     let Some(packing) = spool.packing().map_err(|error| failed(&error))? else {

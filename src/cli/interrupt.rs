@@ -1,15 +1,16 @@
 //! Ctrl-C: once to stop cleanly, twice to stop at once.
 
 use std::io;
+use std::sync::Arc;
 
-use ocistage::CancellationToken;
+use ocistage::{CancellationToken, Event, EventSink};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{exit, report};
+use super::exit;
 
 /// Fires `cancel` at the first signal that asks the process to end; at the second, the process ends where it stands.
-/// Must be called in the runtime.
-pub(crate) fn listen(cancel: CancellationToken) -> io::Result<()> {
+/// `events` hears of the first. Must be called in the runtime.
+pub(crate) fn listen(cancel: CancellationToken, events: Arc<dyn EventSink>) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -23,7 +24,7 @@ pub(crate) fn listen(cancel: CancellationToken) -> io::Result<()> {
             if cancel.is_cancelled() {
                 std::process::exit(exit::INTERRUPTED.into());
             }
-            report::say("stopping; once more to stop at once\n");
+            events.event(&Event::Warning { message: "stopping; once more to stop at once".to_owned() });
             cancel.cancel();
         }
     });

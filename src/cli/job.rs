@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::error::ErrorKind as ClapKind;
 use ocistage::{
-    BuildReport, BuildRequest, Builder, CancellationToken, Error, ErrorKind, EventSink, OutputRequest,
+    BuildReport, BuildRequest, Builder, CancellationToken, Error, ErrorKind, Event, EventSink, OutputRequest,
     PushReport, PushRequest,
 };
 
@@ -30,8 +30,8 @@ pub(crate) struct Job {
 }
 
 enum Work {
-    Build(Prepared<BuildRequest>),
-    Push(Prepared<PushRequest>),
+    Build(Box<Prepared<BuildRequest>>),
+    Push(Box<Prepared<PushRequest>>),
 }
 
 impl Job {
@@ -58,7 +58,7 @@ pub(crate) fn prepare(words: impl IntoIterator<Item = OsString>) -> Result<Job, 
             PushForm::Build(context) => build(&args.options, &args.common, &context, true, &environment),
             PushForm::Send(source, references) => {
                 let prepared = request::push(&source, references, &args.common, &environment)?;
-                job(Work::Push(prepared), None, &args.common, &environment)
+                job(Work::Push(Box::new(prepared)), None, &args.common, &environment)
             }
         }),
         Command::Version => {
@@ -82,9 +82,9 @@ fn build(
     environment: &Environment,
 ) -> Result<Job, Failure> {
     let mut stdin = io::stdin();
-    let streams = request::streams(&mut stdin);
-    let prepared = request::build(options, common, context, ephemeral, environment, streams)?;
-    job(Work::Build(prepared), options.iidfile.clone(), common, environment)
+    let mut streams = request::streams(&mut stdin);
+    let prepared = request::build(options, common, context, ephemeral, environment, &mut streams)?;
+    job(Work::Build(Box::new(prepared)), options.iidfile.clone(), common, environment)
 }
 
 fn job(
@@ -128,20 +128,22 @@ fn print(bytes: &[u8]) -> ExitCode {
 
 /// Does a job. Must be called in the runtime.
 pub(crate) async fn carry_out(job: Job, cancel: CancellationToken) -> ExitCode {
-    if let Err(error) = interrupt::listen(cancel.clone()) {
-        return failed(&Failure::new(ErrorKind::Environment, format!("cannot listen for signals: {error}")));
-    }
     let Job { work, files, renderer, quiet } = job;
     let tally = Arc::new(Tally::new(Arc::clone(&renderer)));
     let events: Arc<dyn EventSink> = Arc::clone(&tally) as Arc<dyn EventSink>;
+    if let Err(error) = interrupt::listen(cancel.clone(), Arc::clone(&events)) {
+        return failed(&Failure::new(ErrorKind::Environment, format!("cannot listen for signals: {error}")));
+    }
+    let warn = |message: &String| events.event(&Event::Warning { message: message.clone() });
     let builder = Builder::new(cancel);
     let begun = Instant::now();
     let outcome = match work {
-        Work::Build(Prepared { request, held, warnings }) => {
-            warnings.iter().for_each(|warning| report::warning(warning));
+        Work::Build(prepared) => {
+            let Prepared { request, held, warnings } = *prepared;
+            warnings.iter().for_each(warn);
             let tags = request.tags.clone();
             let stored = request.outputs.contains(&OutputRequest::Store);
-            let outcome = builder.build(request, events).await;
+            let outcome = builder.build(request, Arc::clone(&events)).await;
             // The library reads these to the end.
             drop(held);
             outcome.map(|report| {
@@ -149,10 +151,11 @@ pub(crate) async fn carry_out(job: Job, cancel: CancellationToken) -> ExitCode {
                 (built(&report, &tally, stored && tags.is_empty()), written)
             })
         }
-        Work::Push(Prepared { request, held, warnings }) => {
-            warnings.iter().for_each(|warning| report::warning(warning));
+        Work::Push(prepared) => {
+            let Prepared { request, held, warnings } = *prepared;
+            warnings.iter().for_each(warn);
             let names = request.references.clone();
-            let outcome = builder.push(request, events).await;
+            let outcome = builder.push(request, Arc::clone(&events)).await;
             drop(held);
             outcome.map(|report| {
                 let written = files.pushed(&report, &names);
@@ -163,7 +166,7 @@ pub(crate) async fn carry_out(job: Job, cancel: CancellationToken) -> ExitCode {
     renderer.close();
     let (summary, written) = match outcome {
         Ok(good) => good,
-        Err(error) => return library_failed(&error, &tally),
+        Err(error) => return library_failed(&error, &tally, &*renderer),
     };
     renderer.summary(&summary);
     if let Err(failure) = written {
@@ -172,13 +175,13 @@ pub(crate) async fn carry_out(job: Job, cancel: CancellationToken) -> ExitCode {
     if quiet { print(format!("{}\n", summary.digest).as_bytes()) } else { ExitCode::SUCCESS }
 }
 
-fn library_failed(error: &Error, tally: &Tally) -> ExitCode {
+fn library_failed(error: &Error, tally: &Tally, renderer: &dyn Renderer) -> ExitCode {
     let step = error.step().and_then(|step| tally.step_name(step));
     // A panic was shown where it happened, and stopped the rest: that rest is not another story.
     if panic::happened() {
         return ExitCode::from(exit::BUG);
     }
-    report::error(error, step.as_deref());
+    renderer.error(error, step.as_deref());
     exit::code(error.kind())
 }
 

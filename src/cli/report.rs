@@ -27,11 +27,6 @@ pub(crate) fn error(error: &Error, step: Option<&str>) {
     say(&error_lines(error, step));
 }
 
-/// Shows one line that does not stop anything.
-pub(crate) fn warning(message: &str) {
-    say(&format!("{} {}\n", style("warning:").yellow().bold().for_stderr(), visible(message)));
-}
-
 fn failure_lines(failure: &Failure) -> String {
     let mut out = headline(&failure.message);
     hints(&mut out, &failure.hints);

@@ -1,5 +1,8 @@
 //! What was typed becomes what is asked of the library.
 
+mod asked;
+mod push;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -8,19 +11,17 @@ use std::path::{Path, PathBuf};
 
 use ocistage::oci::{Compression, Platform, Reference, RegistryHost};
 use ocistage::{
-    BackendChoice, BuildRequest, CacheRequest, ErrorKind, ImageSource, NetworkRequest, OutputRequest,
-    PushRequest, RegistryRequest, StateRequest,
+    BackendChoice, BuildRequest, CacheRequest, ErrorKind, NetworkRequest, RegistryRequest, StateRequest,
 };
 
-use super::args::{
-    BackendName, BuildOptions, CommonOptions, CompressionName, NetworkName, PullPolicy, PushArgs,
-};
+use super::args::{BackendName, BuildOptions, CommonOptions, CompressionName, NetworkName, PullPolicy};
 use super::cache::{self, Direction};
 use super::context::{self, Stdin};
 use super::environment::Environment;
 use super::failure::Failure;
-use super::output;
 use super::spool::Spool;
+use asked::Asked;
+pub(crate) use push::{PushForm, push, push_form};
 
 /// A request, and what it needs to stay open while the library works.
 #[derive(Debug)]
@@ -31,15 +32,6 @@ pub(crate) struct Prepared<T> {
     pub(crate) held: Vec<Spool>,
     /// Lines to show before the work begins.
     pub(crate) warnings: Vec<String>,
-}
-
-/// What `push` was asked to do.
-#[derive(Debug)]
-pub(crate) enum PushForm {
-    /// Build this context and push the image, keeping nothing.
-    Build(OsString),
-    /// Send this image to these references.
-    Send(String, Vec<Reference>),
 }
 
 /// The standard streams, as far as a request depends on them.
@@ -72,7 +64,7 @@ pub(crate) fn build(
     context: &OsString,
     ephemeral: bool,
     environment: &Environment,
-    streams: Streams<'_>,
+    streams: &mut Streams<'_>,
 ) -> Result<Prepared<BuildRequest>, Failure> {
     let mut warnings = Vec::new();
     let mut held = Vec::new();
@@ -93,7 +85,7 @@ pub(crate) fn build(
     let registries = registries(common, &asked, environment, &mut held)?;
     let state = state(common, ephemeral, environment)?;
 
-    let stdin = Stdin { stream: streams.stdin, spool_dir: &environment.temporary_dir() };
+    let stdin = &mut Stdin { stream: streams.stdin, spool_dir: &environment.temporary_dir() };
     let opened = context::open(context, options.file.as_deref(), stdin)?;
     held.extend(opened.spool);
     let request = BuildRequest {
@@ -131,99 +123,6 @@ pub(crate) fn build(
         state,
     };
     Ok(Prepared { request, held, warnings })
-}
-
-/// Where the image goes and what it is called.
-#[derive(Debug, Default)]
-struct Asked {
-    tags: Vec<Reference>,
-    outputs: Vec<OutputRequest>,
-    annotations: BTreeMap<String, String>,
-    compression: Option<Compression>,
-    compression_level: Option<u32>,
-    /// Whether an output says that its registry may be insecure.
-    insecure: bool,
-}
-
-impl Asked {
-    fn of(options: &BuildOptions, ephemeral: bool) -> Result<Asked, Failure> {
-        let mut asked = Asked::default();
-        for tag in &options.tag {
-            asked.name(reference("--tag", tag)?)?;
-        }
-        let mut kept_in_store = false;
-        for text in &options.output {
-            let spec = output::parse(text)?;
-            kept_in_store |= spec.place.is_none();
-            asked.outputs.extend(spec.place);
-            asked.annotations.extend(spec.annotations);
-            asked.compression = spec.compression.or(asked.compression);
-            asked.compression_level = spec.compression_level.or(asked.compression_level);
-            asked.insecure |= spec.insecure;
-            for name in spec.names {
-                asked.name(name)?;
-            }
-        }
-        let registry = asked.outputs.contains(&OutputRequest::Registry);
-        if (options.push || ephemeral) && !registry {
-            asked.outputs.push(OutputRequest::Registry);
-        }
-        if asked.pushes() && asked.tags.is_empty() {
-            return Err(
-                Failure::input("pushing needs a name: there is no tag").hint("add -t REGISTRY/NAME:TAG")
-            );
-        }
-        if asked.outputs.is_empty() || kept_in_store {
-            asked.outputs.push(OutputRequest::Store);
-        }
-        Ok(asked)
-    }
-
-    /// Adds a name of the image, once.
-    fn name(&mut self, name: Reference) -> Result<(), Failure> {
-        if name.digest.is_some() {
-            return Err(Failure::input(format!(
-                "--tag `{name}`: the digest is a result of the build; leave it out"
-            )));
-        }
-        if !self.tags.iter().any(|known| known.to_string() == name.to_string()) {
-            self.tags.push(name);
-        }
-        Ok(())
-    }
-
-    fn pushes(&self) -> bool {
-        self.outputs.contains(&OutputRequest::Registry)
-    }
-
-    /// Standard output has room for one thing.
-    fn check_streams(&self, quiet: bool, stdout_is_terminal: bool) -> Result<(), Failure> {
-        let to_stdout = self.outputs.iter().filter(|output| writes_to_stdout(output)).count();
-        if to_stdout > 1 {
-            return Err(Failure::input("two outputs cannot both go to standard output: give dest=FILE"));
-        }
-        if to_stdout == 1 && quiet {
-            return Err(Failure::input(
-                "--quiet prints the digest to standard output, where an archive goes",
-            )
-            .hint("use --progress quiet with --metadata-file, or give dest=FILE"));
-        }
-        if to_stdout == 1 && stdout_is_terminal {
-            return Err(Failure::input("an archive is not written to a terminal")
-                .hint("redirect it, or give dest=FILE"));
-        }
-        Ok(())
-    }
-}
-
-/// Whether an output goes to standard output.
-fn writes_to_stdout(output: &OutputRequest) -> bool {
-    matches!(
-        output,
-        OutputRequest::Oci { dest: None, .. }
-            | OutputRequest::Docker { dest: None }
-            | OutputRequest::Tar { dest: None }
-    )
 }
 
 fn reference(option: &str, text: &str) -> Result<Reference, Failure> {
@@ -457,114 +356,6 @@ fn state(
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path)
         .map_err(|error| Failure::input(format!("`{}`: {}", path.display(), context::reason(&error))))
-}
-
-/// Which of the two forms of `push` was meant: names decide. With -t a context is built; without, an image is sent.
-pub(crate) fn push_form(args: &PushArgs) -> Result<PushForm, Failure> {
-    let first = args.operands.first().map(|operand| operand.to_string_lossy().into_owned());
-    let names_image = first.as_deref().is_some_and(|operand| image_source(operand).is_some());
-    let Some(first) = first else {
-        return Err(Failure::input("nothing to push: neither a context nor an image was given")
-            .hint("build and push: ocistage push -t REGISTRY/NAME:TAG CONTEXT")
-            .hint("push an image: ocistage push SOURCE REGISTRY/NAME:TAG"));
-    };
-    let named = args.tag_typed || (!args.options.tag.is_empty() && !names_image && args.operands.len() == 1);
-    if named {
-        if names_image {
-            return Err(Failure::input(format!(
-                "`{first}` is an image, and -t asks for a context to be built: which is meant?"
-            ))
-            .hint(format!(
-                "to push the image, name it after it: ocistage push {first} {}",
-                args.options.tag.join(" ")
-            )));
-        }
-        if let [first, second, ..] = args.operands.as_slice() {
-            return Err(Failure::input(format!(
-                "-t asks for one context to be built, but `{}` and `{}` were given",
-                first.to_string_lossy(),
-                second.to_string_lossy()
-            ))
-            .hint("to push an image that exists, leave out -t: ocistage push SOURCE REF..."));
-        }
-        return context_operand("push -t REF", &args.operands).map(PushForm::Build);
-    }
-    if !names_image && (first == "-" || Path::new(&first).is_dir()) {
-        return Err(Failure::input(format!(
-            "`{first}` is a context, not an image, and it has no name to be pushed to"
-        ))
-        .hint(format!("to build and push it: ocistage push -t REGISTRY/NAME:TAG {first}"))
-        .hint(format!("to push the OCI layout in it: ocistage push oci:{first} REGISTRY/NAME:TAG")));
-    }
-    if !args.build_options_typed.is_empty() {
-        return Err(Failure::input(format!(
-            "{} has no meaning for pushing the image `{first}` as it is",
-            args.build_options_typed.join(", ")
-        ))
-        .hint("to build a context and push it, add -t REGISTRY/NAME:TAG"));
-    }
-    let references = args.operands[1..]
-        .iter()
-        .map(|operand| reference("push", &operand.to_string_lossy()))
-        .collect::<Result<_, _>>()?;
-    Ok(PushForm::Send(first, references))
-}
-
-/// The image that a name with a transport means; `None` when it has none.
-fn image_source(text: &str) -> Option<ImageSource> {
-    let (transport, place) = text.split_once(':')?;
-    match transport {
-        "oci" => {
-            let (dir, tag) = context::layout_place(place);
-            Some(ImageSource::OciLayout(dir, tag))
-        }
-        "oci-archive" => Some(ImageSource::OciArchive(PathBuf::from(place))),
-        "docker-archive" => Some(ImageSource::DockerArchive(PathBuf::from(place))),
-        _ => None,
-    }
-}
-
-/// Makes a push of what was typed.
-pub(crate) fn push(
-    source: &str,
-    references: Vec<Reference>,
-    common: &CommonOptions,
-    environment: &Environment,
-) -> Result<Prepared<PushRequest>, Failure> {
-    for transport in ["docker-daemon:", "containers-storage:", "dir:", "docker://"] {
-        if source.starts_with(transport) {
-            return Err(Failure::input(format!("`{source}`: images of `{transport}` are not supported"))
-                .hint("the sources are NAME, oci:DIR[:TAG], oci-archive:FILE and docker-archive:FILE"));
-        }
-    }
-    let image = image_source(source);
-    let path = match &image {
-        Some(
-            ImageSource::OciLayout(path, _)
-            | ImageSource::OciArchive(path)
-            | ImageSource::DockerArchive(path),
-        ) => Some(path),
-        _ => None,
-    };
-    if let Some(path) = path {
-        if let Err(error) = std::fs::metadata(path) {
-            return Err(Failure::input(format!("`{source}`: {}", context::reason(&error))));
-        }
-        if references.is_empty() {
-            return Err(Failure::input(format!("`{source}` has no name to be pushed to"))
-                .hint(format!("name it: ocistage push {source} REGISTRY/NAME:TAG")));
-        }
-    }
-    let mut held = Vec::new();
-    let registries = registries(common, &Asked::default(), environment, &mut held)?;
-    // Sending a file keeps nothing; a stored image is read where the store is.
-    let state = state(common, image.is_some(), environment)?;
-    let source = image.unwrap_or_else(|| ImageSource::Stored(source.to_owned()));
-    Ok(Prepared {
-        request: PushRequest { source, references, registries, state },
-        held,
-        warnings: Vec::new(),
-    })
 }
 
 /// The standard streams of this process.

@@ -19,7 +19,7 @@ fn folder(entries: &[(&str, &str)]) -> tempfile::TempDir {
 
 fn opened(argument: &OsStr, file: Option<&str>, stdin: &[u8]) -> Result<Opened, Failure> {
     let spool_dir = std::env::temp_dir();
-    open(argument, file.map(Path::new), Stdin { stream: &mut &stdin[..], spool_dir: &spool_dir })
+    open(argument, file.map(Path::new), &mut Stdin { stream: &mut &stdin[..], spool_dir: &spool_dir })
 }
 
 fn archive(files: &[(&str, &str)]) -> Vec<u8> {

@@ -89,7 +89,7 @@ impl State {
                 self.note(&format!("[context] {name}: {files} files, {}", text::size(*bytes)));
             }
             Event::IsolationChosen { backend, reason } => {
-                self.note(&format!("[isolation] {backend}: {reason}"))
+                self.note(&format!("[isolation] {backend}: {reason}"));
             }
             Event::Planned { steps, skipped } => {
                 let skipped = match skipped.as_slice() {

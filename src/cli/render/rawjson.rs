@@ -10,11 +10,13 @@ use std::sync::{Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ocistage::oci::Digest;
-use ocistage::{Event, EventSink, OutputStream, StepId, Transfer};
+use ocistage::text::{Diagnostic, Source};
+use ocistage::{Error, Event, EventSink, OutputStream, StepId, Transfer};
 use serde_json::{Map, Value, json};
 
 use super::text;
 use super::{Renderer, Summary};
+use crate::cli::exit;
 
 /// Writes objects.
 pub(crate) struct RawJson(Mutex<State>);
@@ -69,6 +71,37 @@ impl Renderer for RawJson {
             })
         });
     }
+
+    fn error(&self, error: &Error, step: Option<&str>) {
+        self.write(|_, now| {
+            let source = error.source_text();
+            let findings = error.diagnostics().iter().map(|diagnostic| finding(diagnostic, source));
+            json!({
+                "event": "error",
+                "timestamp": now,
+                "message": error.to_string(),
+                "status": exit::status(error.kind()),
+                "step": step,
+                "diagnostics": findings.collect::<Vec<_>>(),
+                "output": String::from_utf8_lossy(error.output()),
+                "hints": error.hints(),
+            })
+        });
+    }
+}
+
+/// The place, code and words of a finding.
+fn finding(diagnostic: &Diagnostic, source: Option<&Source>) -> Value {
+    let place = diagnostic.span().zip(source).map(|(span, source)| source.position(span.start));
+    json!({
+        "severity": diagnostic.severity.as_str(),
+        "code": diagnostic.code,
+        "message": diagnostic.message,
+        "file": source.map(Source::name),
+        "line": place.map(|place| place.line),
+        "column": place.map(|place| place.column),
+        "help": diagnostic.help,
+    })
 }
 
 /// What BuildKit's readers tell vertices by: any digest that is the same each time.

@@ -3,11 +3,12 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
-use ocistage::EventSink;
+use ocistage::{Error, EventSink};
 
 use super::{Plain, Quiet, RawJson, Summary, Tty};
 use crate::cli::args::ProgressName;
 use crate::cli::environment::Environment;
+use crate::cli::report;
 
 /// Shows a build.
 pub(crate) trait Renderer: EventSink {
@@ -17,6 +18,11 @@ pub(crate) trait Renderer: EventSink {
     /// The build or push came to a good end. Called after [`Renderer::close`].
     fn summary(&self, summary: &Summary) {
         let _ = io::stderr().lock().write_all(summary.lines().as_bytes());
+    }
+
+    /// It did not. `step` is what the failed step is called. Called after [`Renderer::close`].
+    fn error(&self, error: &Error, step: Option<&str>) {
+        report::error(error, step);
     }
 }
 

@@ -4,6 +4,8 @@ use ocistage::CachePlace;
 use ocistage::oci::Repository;
 
 use super::super::args::{self, Command};
+use ocistage::{ImageSource, OutputRequest};
+
 use super::*;
 
 struct Line {
@@ -36,7 +38,7 @@ impl Line {
         common: &CommonOptions,
         ephemeral: bool,
     ) -> Result<Prepared<BuildRequest>, Failure> {
-        let streams = Streams { stdin: &mut std::io::empty(), stdout_is_terminal: false };
+        let streams = &mut Streams { stdin: &mut io::empty(), stdout_is_terminal: false };
         let context = self.context.path().as_os_str().to_owned();
         build(options, common, &context, ephemeral, &self.environment, streams)
     }
@@ -186,7 +188,7 @@ fn standard_output_holds_one_thing() {
     assert!(refusal(&["-o", "-", "-q"]).contains("--quiet"));
     let line = Line::new(&[]);
     let Command::Build(args) = line.words(&["build", "-o", "-"]) else { panic!() };
-    let streams = Streams { stdin: &mut std::io::empty(), stdout_is_terminal: true };
+    let streams = &mut Streams { stdin: &mut io::empty(), stdout_is_terminal: true };
     let context = line.context.path().as_os_str().to_owned();
     let refused = build(&args.options, &args.common, &context, false, &line.environment, streams);
     assert!(refused.unwrap_err().message.contains("terminal"));
@@ -222,7 +224,7 @@ fn names_decide_which_form_of_push_is_meant() {
     assert!(matches!(line.push(&["-t", "r.io/a", "."]).unwrap(), PushForm::Build(context) if context == "."));
     match line.push(&["oci:dir:v1", "r.io/a", "r.io/b"]).unwrap() {
         PushForm::Send(source, references) => {
-            assert_eq!((source.as_str(), references.len()), ("oci:dir:v1", 2))
+            assert_eq!((source.as_str(), references.len()), ("oci:dir:v1", 2));
         }
         other => panic!("{other:?}"),
     }
