@@ -296,10 +296,15 @@ pub(crate) enum Stop {
     Refused(Failure),
 }
 
-/// The command, with everything that clap cannot derive.
-pub(crate) fn command() -> clap::Command {
+/// The command with everything that clap cannot derive.
+fn command() -> clap::Command {
     let decorate = |command: clap::Command| command.mut_args(with_variable).args(foreign::accepted());
     Cli::command().mut_subcommand("build", decorate).mut_subcommand("push", decorate)
+}
+
+/// The command as it is offered: without what is taken for other builders' sake only.
+pub(crate) fn offered() -> clap::Command {
+    Cli::command()
 }
 
 /// Gives an option its environment variable. Options that may be repeated are filled from theirs after parsing,

@@ -67,7 +67,7 @@ pub(crate) fn prepare(words: impl IntoIterator<Item = OsString>) -> Result<Job, 
         Command::Completion { shell } => {
             // Into memory first: the generator panics when its output is closed.
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut args::command(), "ocistage", &mut script);
+            clap_complete::generate(shell, &mut args::offered(), "ocistage", &mut script);
             return Err(print(&script));
         }
     };
