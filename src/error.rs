@@ -38,6 +38,7 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     step: Option<StepId>,
+    line: Option<usize>,
     diagnostics: Vec<Diagnostic>,
     source: Option<Source>,
     hints: Vec<String>,
@@ -51,6 +52,7 @@ impl Error {
             kind,
             message: message.into(),
             step: None,
+            line: None,
             diagnostics: Vec::new(),
             source: None,
             hints: Vec::new(),
@@ -66,9 +68,10 @@ impl Error {
         self
     }
 
-    /// At a step.
-    pub(crate) fn at_step(mut self, step: StepId) -> Self {
+    /// At a step, which stands at this line of the Dockerfile.
+    pub(crate) fn at_step(mut self, step: StepId, line: usize) -> Self {
         self.inner.step = Some(step);
+        self.inner.line = Some(line);
         self
     }
 
@@ -92,6 +95,11 @@ impl Error {
     /// The step that failed, when it was one.
     pub fn step(&self) -> Option<StepId> {
         self.inner.step
+    }
+
+    /// The line in the Dockerfile of the step that failed, from 1.
+    pub fn line(&self) -> Option<usize> {
+        self.inner.line
     }
 
     /// Findings in the Dockerfile or another source.

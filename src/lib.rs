@@ -2,26 +2,34 @@
 //!
 //! [`Builder`] is the door: a [`BuildRequest`] goes in, events come out while it works, a [`BuildReport`]
 //! or an [`Error`] comes back. The library never prints and never reads the environment.
+//!
+//! Two calls come before it in a process that carries out RUN itself: [`init_if_asked`], because the first
+//! process of a step is this program started again, and [`enter`], because namespaces can be entered only
+//! while there is one thread.
 
+mod blob;
 mod build;
 mod builder;
+mod cache;
 mod context;
-mod blob;
 mod ctx;
 pub mod dockerfile;
 mod error;
+mod http;
 mod ids;
 mod layer;
 pub mod oci;
+mod output;
 mod plan;
-mod request;
-mod http;
+mod push;
 mod registry;
+mod request;
 mod rootfs;
 mod run;
-pub mod text;
-mod output;
+mod setup;
+mod sys;
 mod tar;
+pub mod text;
 mod tree;
 
 pub use builder::{BuildReport, Builder, PushReport};
@@ -29,14 +37,8 @@ pub use ctx::{Event, EventSink, MissReason, OutputStream, Transfer};
 pub use error::{Error, ErrorKind};
 pub use ids::{StageId, StepId};
 pub use request::{
-    BackendChoice, BuildRequest, CachePlace, CacheRequest, ContextRequest, ImageSource, NamedContext,
-    NetworkRequest, OutputRequest, PushRequest, RegistryRequest, StateRequest,
+    BuildRequest, CachePlace, CacheRequest, ContextRequest, ImageSource, NamedContext, NetworkRequest,
+    OutputRequest, PushRequest, RegistryRequest, StateRequest,
 };
-pub use tokio_util::sync::CancellationToken;
-mod sys;
-
-pub use run::init_if_asked;
 pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};
-pub use registry::{
-    Anonymous, Credential, CredentialError, CredentialSource, DockerConfig, FirstOf, FixedCredential, Secret,
-};
+pub use tokio_util::sync::CancellationToken;

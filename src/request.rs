@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::run::BackendChoice;
 use crate::oci::{Compression, Platform, Reference, RegistryHost, Repository};
 use crate::text::Source;
 
@@ -160,18 +161,6 @@ pub enum CachePlace {
     Folder(PathBuf),
 }
 
-/// `--backend`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum BackendChoice {
-    /// The strongest that works here.
-    #[default]
-    Auto,
-    /// Own namespaces.
-    Native,
-    /// runc.
-    Runc,
-}
-
 /// `--network`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NetworkRequest {
@@ -188,6 +177,10 @@ pub struct RegistryRequest {
     /// Docker `config.json` or containers `auth.json` files, the first that has a host's credentials decides.
     /// Files that do not exist are passed over.
     pub auth_files: Vec<PathBuf>,
+    /// Directories with credential helpers (`docker-credential-…`), usually those of PATH.
+    pub helper_directories: Vec<PathBuf>,
+    /// Proxies for http and https, and the hosts that are asked directly.
+    pub proxies: BTreeMap<String, String>,
     /// `--insecure`: hosts that may speak plain HTTP or show any certificate. Loopback hosts need no flag.
     pub insecure: Vec<RegistryHost>,
 }

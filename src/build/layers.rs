@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use crate::blob::{Hashing, Layout, decoder};
 use crate::cache::{Caches, Record, RecordName, TOC_LAYER};
 use crate::ctx::Ctx;
-use crate::layer::{BlobHome, Layer, ReadLayerError, Rooted, UnpackOptions, extract, toc, unpack};
+use crate::layer::{BlobHome, Layer, Limits, OverlayStyle, Owners, ReadLayerError, Rooted, UnpackOptions, extract, toc, unpack};
 use crate::oci::{Compression, DiffId};
 use crate::registry::Registries;
 use crate::tree::{ChangeSet, Content, ContentSource, ImagePath};
@@ -31,8 +31,17 @@ pub(crate) struct LayerStore {
     scratch: Arc<Scratch>,
     /// Kept between builds: `layers/<diff id>` directories and `tocs/<diff id>` files.
     kept: Option<PathBuf>,
-    unpacking: UnpackOptions,
+    unpacking: Unpacking,
     known: Mutex<BTreeMap<DiffId, Arc<Known>>>,
+}
+
+/// How layers become directories here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unpacking {
+    /// Which attributes the overlay looks at.
+    pub(crate) style: OverlayStyle,
+    /// What becomes of owners.
+    pub(crate) owners: Owners,
 }
 
 /// What is known of one layer in this build.
@@ -59,7 +68,7 @@ impl LayerStore {
         caches: Caches,
         scratch: Arc<Scratch>,
         kept: Option<PathBuf>,
-        unpacking: UnpackOptions,
+        unpacking: Unpacking,
     ) -> Self {
         Self { registries, caches, scratch, kept, unpacking, known: Mutex::default() }
     }
@@ -154,9 +163,14 @@ impl LayerStore {
             .scratch
             .directory(&format!("unpack-{name}"))
             .map_err(BuildError::io("create a directory for a layer"))?;
-        let (inner, options, into) = (ctx.clone(), self.unpacking.clone(), partial.clone());
+        let (inner, into, expected) = (ctx.clone(), partial.clone(), layer.diff_id);
+        let Unpacking { style, owners } = self.unpacking;
         let contents = self
-            .read(ctx, layer, move |tar| unpack(&inner, tar, &into, &options))
+            .read(ctx, layer, move |tar| {
+                let options =
+                    UnpackOptions { style, owners, expected: Some(expected), below: None, limits: Limits::default() };
+                unpack(&inner, tar, &into, &options)
+            })
             .await?;
         match std::fs::rename(&partial, &target) {
             Ok(()) => {}
