@@ -1,11 +1,14 @@
 //! ocistage builds OCI images from Dockerfiles with no daemon.
 
+mod blob;
 mod build;
 mod context;
 mod ctx;
 mod ids;
 mod layer;
 pub mod oci;
+mod output;
 mod rootfs;
 mod run;
+mod tar;
 mod tree;
