@@ -255,3 +255,6 @@ impl Read for Slice {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests;
