@@ -12,6 +12,9 @@ const GRACE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     // 1. A RUN step's first process is this program, started again: it comes before arguments, hooks and threads.
+    if let Some(status) = ocistage::init_if_asked() {
+        return ExitCode::from(u8::try_from(status).unwrap_or(1));
+    }
 
     let cancel = CancellationToken::new();
     cli::watch(&cancel);

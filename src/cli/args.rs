@@ -51,7 +51,7 @@ Examples:
   ocistage build .                                     into the local store
   ocistage build -t registry.example/app:1 --push .    into a registry, which is then the cache too
   ocistage build --target test -o out .                the file system of a stage, as a directory
-  ocistage build -o type=oci,dest=app.tar .            an OCI archive";
+  ocistage build -o type=oci,dest=app.tar .            an OCI archive (without .tar: a folder)";
 
 const BUILD_USAGE: &str = "ocistage build [OPTIONS] CONTEXT";
 
@@ -298,7 +298,10 @@ pub(crate) enum Stop {
 
 /// The command with everything that clap cannot derive.
 fn command() -> clap::Command {
-    let decorate = |command: clap::Command| command.mut_args(with_variable).args(foreign::accepted());
+    // Of an option that is given twice the last counts, as with Docker: scripts append to lines that others made.
+    let decorate = |command: clap::Command| {
+        command.mut_args(with_variable).args(foreign::accepted()).args_override_self(true)
+    };
     Cli::command().mut_subcommand("build", decorate).mut_subcommand("push", decorate)
 }
 
@@ -453,6 +456,14 @@ mod tests {
         let Command::Push(args) = cli.command else { panic!() };
         assert!(args.tag_typed);
         assert_eq!(args.build_options_typed, ["--target", "--tag"]);
+    }
+
+    #[test]
+    fn of_an_option_given_twice_the_last_counts() {
+        let args = build(&["b", "--target", "a", "--push", "--target", "b", "--push=false", "."]);
+        assert_eq!(args.options.target.as_deref(), Some("b"));
+        assert!(!args.options.push);
+        assert_eq!(build(&["b", "-t", "a", "-t", "b", "."]).options.tag, ["a", "b"]);
     }
 
     #[test]

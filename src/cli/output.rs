@@ -93,7 +93,7 @@ pub(crate) fn parse(text: &str) -> Result<OutputSpec, Failure> {
             _ => None,
         },
         "oci" => {
-            let tar = tar.unwrap_or(!dest.as_deref().is_some_and(means_directory));
+            let tar = tar.unwrap_or(dest.as_deref().is_none_or(means_archive));
             if !tar && dest.is_none() {
                 return Err(Failure::input(
                     "--output: type=oci,tar=false needs dest=DIR: standard output takes archives only",
@@ -125,9 +125,9 @@ fn place(place: OutputRequest) -> OutputSpec {
     OutputSpec { place: Some(place), ..OutputSpec::default() }
 }
 
-/// Whether a destination is plainly a directory: it is one, or ends as one.
-fn means_directory(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir()
+/// Whether an image at `path` is one archive rather than a folder: it is called so, or an archive is there already.
+fn means_archive(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "tar") || path.is_file()
 }
 
 /// Takes the keys that describe the image rather than the place.
@@ -228,8 +228,12 @@ mod tests {
             OutputRequest::Oci { dest: Some("d".into()), tar: false }
         );
         assert_eq!(
-            place_of("type=oci,dest=/tmp/"),
-            OutputRequest::Oci { dest: Some("/tmp/".into()), tar: false }
+            place_of("type=oci,dest=layout"),
+            OutputRequest::Oci { dest: Some("layout".into()), tar: false }
+        );
+        assert_eq!(
+            place_of("type=oci,dest=x,tar=true"),
+            OutputRequest::Oci { dest: Some("x".into()), tar: true }
         );
         assert_eq!(place_of("type=oci,dest=-"), OutputRequest::Oci { dest: None, tar: true });
         assert_eq!(place_of("type=docker,dest=-"), OutputRequest::Docker { dest: None });
