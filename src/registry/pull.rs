@@ -363,7 +363,7 @@ impl Inner {
             match next {
                 // An empty page with a link to another is how a loop looks.
                 Some(next) if !page.is_empty() && next != url && Origin::of(&next) == Origin::of(&url) => {
-                    url = next
+                    url = next;
                 }
                 _ => {
                     tags.extend(page);

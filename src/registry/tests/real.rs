@@ -78,6 +78,7 @@ fn image(config: &Descriptor, layers: &[Descriptor]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_goes_in_comes_out_and_is_mounted_elsewhere() {
+    use Transfer::{Mounted, Uploaded};
     let Some(registry) = Registry::start("") else { return };
     let (ctx, recorder, _) = context();
     let client = registries();
@@ -109,7 +110,7 @@ async fn an_image_goes_in_comes_out_and_is_mounted_elsewhere() {
         assert!(!other.has_blob(&ctx, &target, &descriptor.digest).await.unwrap());
         let sources = [registry.repository("no/such"), source.clone()];
         let how = other.push_blob(&ctx, &target, descriptor, &sources, None).await.unwrap();
-        assert_eq!(how, Transfer::Mounted);
+        assert_eq!(how, Mounted);
         assert!(other.has_blob(&ctx, &target, &descriptor.digest).await.unwrap());
         assert!(other.is_readable(&ctx, &target, &descriptor.digest).await.unwrap());
     }
@@ -117,7 +118,6 @@ async fn an_image_goes_in_comes_out_and_is_mounted_elsewhere() {
         .put_manifest(&ctx, &target, &digest.to_string(), media_type::OCI_MANIFEST, &manifest)
         .await
         .unwrap();
-    use Transfer::{Mounted, Uploaded};
     assert_eq!(recorder.pushed(), [Uploaded, Uploaded, Mounted, Mounted]);
 
     assert_eq!(client.tags(&ctx, &source).await.unwrap(), ["v1"]);
