@@ -35,29 +35,27 @@ impl fmt::Debug for Secret {
 ///
 /// Queries carry upload state and signatures, so a query is shown as `?…`.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct SafeUrl(Url);
+pub(crate) struct SafeUrl(String);
 
 impl SafeUrl {
     /// The showable side of `url`.
     pub(crate) fn new(url: &Url) -> Self {
-        Self(url.clone())
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let query = if url.query().is_some() { "?…" } else { "" };
+        let host = url.host_str().unwrap_or_default();
+        Self(format!("{}://{host}{port}{}{query}", url.scheme(), url.path()))
     }
 }
 
 impl fmt::Display for SafeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.0.scheme(), self.0.host_str().unwrap_or(""))?;
-        if let Some(port) = self.0.port() {
-            write!(f, ":{port}")?;
-        }
-        f.write_str(self.0.path())?;
-        if self.0.query().is_some() { f.write_str("?…") } else { Ok(()) }
+        f.write_str(&self.0)
     }
 }
 
 impl fmt::Debug for SafeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        f.write_str(&self.0)
     }
 }
 

@@ -165,7 +165,7 @@ impl Answer {
         let (status, url) = (reply.status, SafeUrl::new(&reply.url));
         let kind = reply.header(CONTENT_TYPE).unwrap_or_default().to_owned();
         let body = reply.chunks.whole(ERROR_LIMIT).await.unwrap_or_default();
-        let said = Said::parse(&body, &kind);
+        let said = Box::new(Said::parse(&body, &kind));
         match status.as_u16() {
             401 | 403 => RegistryError::Unauthorised { server, subject, status, said, hint },
             _ => RegistryError::Answered { server, subject, url, tries, status, said },

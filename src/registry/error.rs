@@ -46,7 +46,7 @@ pub(crate) enum RegistryError {
         /// The status.
         status: StatusCode,
         /// The server's own words.
-        said: Said,
+        said: Box<Said>,
     },
     /// Not allowed, or not without a credential.
     #[error("{server} answered {} for {subject}{said}; {hint}", .status.as_u16())]
@@ -58,7 +58,7 @@ pub(crate) enum RegistryError {
         /// The status.
         status: StatusCode,
         /// The server's own words.
-        said: Said,
+        said: Box<Said>,
         /// What we were to it, and what could help.
         hint: String,
     },
@@ -80,7 +80,7 @@ pub(crate) enum RegistryError {
         /// Those that the registry named; it need not name any.
         digests: BTreeSet<Digest>,
         /// The server's own words.
-        said: Said,
+        said: Box<Said>,
     },
     /// Not done, for a reason of our own.
     #[error("{subject}: {reason}")]

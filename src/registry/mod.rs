@@ -27,8 +27,10 @@
 mod auth;
 mod cells;
 mod client;
+mod download;
 mod endpoint;
 mod error;
+mod kind;
 mod pull;
 mod push;
 mod reader;

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LINK, RANGE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LINK, RANGE};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use tokio::sync::mpsc;
 
 use super::auth::Scopes;
-use super::client::{Answer, Call, Inner, unless_cancelled};
-use super::reader::BlobReader;
+use super::client::{Call, Inner, unless_cancelled};
+use super::kind::kind_of;
 use super::{Registries, RegistryError, RegistryErrorKind};
-use crate::ctx::{Cancelled, Ctx, Event};
-use crate::http::{BodyReader, Chunks, HttpError, Next, Origin, SafeUrl, is_transient};
-use crate::oci::{Descriptor, Digest, Repository, media_type};
+use crate::ctx::{Ctx, Event};
+use crate::http::{HttpError, Next, Origin, SafeUrl, is_transient};
+use crate::oci::{Descriptor, Digest, Repository};
 
 /// What the specification asks registries to accept at least, and what they accept at most.
 pub(super) const MANIFEST_LIMIT: u64 = 4 << 20;
@@ -35,17 +33,6 @@ pub(crate) struct RawManifest {
     pub(crate) media_type: String,
     /// The digest of the bytes.
     pub(crate) digest: Digest,
-}
-
-/// Just enough of a manifest to tell an image from an index. A field that occurs twice is an error.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Shape {
-    schema_version: Option<u32>,
-    media_type: Option<String>,
-    config: Option<IgnoredAny>,
-    layers: Option<IgnoredAny>,
-    manifests: Option<IgnoredAny>,
 }
 
 impl Registries {
@@ -81,39 +68,6 @@ impl Registries {
         let (digest, size) = (descriptor.digest, descriptor.size);
         ctx.emit(&Event::BlobPulled { repository: repository.to_string(), digest, size });
         Ok(bytes)
-    }
-
-    /// A blob as a stream. The request has been answered when this returns.
-    pub(crate) async fn open_blob(
-        &self,
-        ctx: &Ctx,
-        repository: &Repository,
-        descriptor: &Descriptor,
-    ) -> Result<BlobReader, RegistryError> {
-        let subject = blob_subject(repository, &descriptor.digest);
-        let opened = unless_cancelled(ctx, self.inner.open(repository, &subject, descriptor, 0)).await?;
-        let (sender, body) = BodyReader::channel();
-        let pump = Pump {
-            inner: Arc::clone(&self.inner),
-            repository: repository.clone(),
-            descriptor: descriptor.clone(),
-            subject,
-            sender,
-        };
-        let stop = ctx.clone();
-        tokio::spawn(async move {
-            let outcome = tokio::select! {
-                biased;
-                () = stop.cancelled() => Err(Cancelled.into()),
-                // The reader was dropped.
-                () = pump.sender.closed() => return,
-                outcome = pump.run(opened) => outcome,
-            };
-            if let Err(error) = outcome {
-                let _ = pump.sender.send(Err(RegistryError::into_io(error))).await;
-            }
-        });
-        Ok(BlobReader::new(body, ctx.clone(), repository.clone(), descriptor.clone()))
     }
 
     /// Whether the registry says that `repository` has the blob.
@@ -307,36 +261,6 @@ impl Inner {
         }
     }
 
-    /// The blob's bytes from `offset` on, and how many bytes to pass over before (the registry may not know
-    /// ranges).
-    async fn open(
-        &self,
-        repository: &Repository,
-        subject: &str,
-        descriptor: &Descriptor,
-        offset: u64,
-    ) -> Result<(Chunks, u64), RegistryError> {
-        let url = self.url(repository, &format!("blobs/{}", descriptor.digest)).await?;
-        let whole = Call::new(Method::GET, repository, subject, url);
-        if offset > 0 {
-            let range = HeaderValue::from_str(&format!("bytes={offset}-")).expect("digits are ASCII");
-            let answer = self.send(&whole.clone().header(RANGE, range)).await?;
-            match answer.status() {
-                StatusCode::OK => return Ok((answer.reply.chunks, offset)),
-                StatusCode::PARTIAL_CONTENT if continues(&answer, offset, descriptor.size) => {
-                    return Ok((answer.reply.chunks, 0));
-                }
-                StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {}
-                _ => return Err(answer.into_error().await),
-            }
-        }
-        let answer = self.send(&whole).await?;
-        match answer.status() {
-            StatusCode::OK => Ok((answer.reply.chunks, offset)),
-            _ => Err(answer.into_error().await),
-        }
-    }
-
     async fn tags(&self, repository: &Repository) -> Result<Vec<String>, RegistryError> {
         #[derive(Deserialize)]
         struct Page {
@@ -363,7 +287,7 @@ impl Inner {
             match next {
                 // An empty page with a link to another is how a loop looks.
                 Some(next) if !page.is_empty() && next != url && Origin::of(&next) == Origin::of(&url) => {
-                    url = next
+                    url = next;
                 }
                 _ => {
                     tags.extend(page);
@@ -376,119 +300,9 @@ impl Inner {
     }
 }
 
-/// Carries a blob from its connections to its reader.
-struct Pump {
-    inner: Arc<Inner>,
-    repository: Repository,
-    descriptor: Descriptor,
-    subject: String,
-    sender: mpsc::Sender<std::io::Result<Bytes>>,
-}
-
-impl Pump {
-    async fn run(&self, (mut chunks, mut skip): (Chunks, u64)) -> Result<(), RegistryError> {
-        let mut attempts = self.inner.wire.attempts();
-        let mut delivered = 0;
-        loop {
-            let before = delivered;
-            let cause = match self.drain(chunks, skip, &mut delivered).await {
-                Ok(()) => return Ok(()),
-                Err(Broken::Connection(cause)) => cause,
-                Err(Broken::Final(error)) => return Err(error),
-            };
-            if delivered > before {
-                attempts.progressed();
-            }
-            let tries = attempts.tries();
-            match attempts.failed(None) {
-                Next::Wait(wait) => tokio::time::sleep(wait).await,
-                Next::Stop => {
-                    let url = self
-                        .inner
-                        .url(&self.repository, &format!("blobs/{}", self.descriptor.digest))
-                        .await?;
-                    return Err(RegistryError::Unreachable {
-                        server: self.inner.endpoint(&self.repository).await?.server(),
-                        subject: self.subject.clone(),
-                        url: SafeUrl::new(&url),
-                        tries,
-                        cause,
-                    });
-                }
-            }
-            (chunks, skip) =
-                self.inner.open(&self.repository, &self.subject, &self.descriptor, delivered).await?;
-        }
-    }
-
-    /// Hand over what arrives on one connection. The piece that completes the blob is handed over when the
-    /// body has ended with it, so that a body that goes on is noticed before the blob is taken for whole.
-    async fn drain(&self, mut chunks: Chunks, mut skip: u64, delivered: &mut u64) -> Result<(), Broken> {
-        let size = self.descriptor.size;
-        let mut last = None;
-        loop {
-            let mut piece = match chunks.next().await {
-                Ok(Some(piece)) => piece,
-                // All that was wanted has come: how the connection ends does not matter.
-                Ok(None) | Err(_) if *delivered == size => break,
-                Ok(None) => {
-                    return Err(Broken::Connection(HttpError::Broken("the body ended early".to_owned())));
-                }
-                Err(cause) => return Err(Broken::Connection(cause)),
-            };
-            let passed = skip.min(piece.len() as u64);
-            skip -= passed;
-            let piece = piece.split_off(usize::try_from(passed).unwrap_or(piece.len()));
-            if piece.is_empty() {
-                continue;
-            }
-            if *delivered + piece.len() as u64 > size {
-                let reason = format!("the registry sent more than its {size} bytes");
-                return Err(Broken::Final(RegistryError::Invalid { subject: self.subject.clone(), reason }));
-            }
-            *delivered += piece.len() as u64;
-            if *delivered == size {
-                last = Some(piece);
-                continue;
-            }
-            if self.sender.send(Ok(piece)).await.is_err() {
-                return Ok(());
-            }
-            chunks.restart_clock();
-        }
-        if let Some(piece) = last {
-            // A reader that is gone needs no end.
-            let _ = self.sender.send(Ok(piece)).await;
-        }
-        Ok(())
-    }
-}
-
-enum Broken {
-    /// The rest may come over another connection.
-    Connection(HttpError),
-    Final(RegistryError),
-}
-
 /// Whether the answer to a HEAD is also what GET would say.
 fn is_final(status: StatusCode) -> bool {
     status == StatusCode::UNAUTHORIZED || is_transient(status)
-}
-
-/// Whether a 206 answer holds exactly the rest of a blob of `size` bytes from `offset` on.
-fn continues(answer: &Answer, offset: u64, size: u64) -> bool {
-    answer.reply.header(CONTENT_RANGE).is_some_and(|range| is_rest(range, offset, size))
-}
-
-fn is_rest(range: &str, offset: u64, size: u64) -> bool {
-    let parts = range.trim().strip_prefix("bytes ").and_then(|rest| {
-        let (span, total) = rest.split_once('/')?;
-        let (first, last) = span.split_once('-')?;
-        Some((first.trim().parse::<u64>().ok()?, last.trim().parse::<u64>().ok()?, total.trim()))
-    });
-    matches!(parts, Some((first, last, total))
-        if first == offset && last.checked_add(1) == Some(size)
-            && (total == "*" || total.parse::<u64>() == Ok(size)))
 }
 
 /// `</v2/a/tags/list?last=x&n=1000>; rel="next"`
@@ -498,42 +312,6 @@ fn next_page(link: &str) -> Option<&str> {
         let next = parameters.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
         next.then_some(target)
     })
-}
-
-/// The media type of a manifest's bytes, or why they are not a manifest that can be trusted to mean one thing.
-///
-/// A document that is both an image and an index means different things to different readers (CVE-2021-41190).
-fn kind_of(bytes: &[u8], stated: Option<&str>) -> Result<String, String> {
-    let shape: Shape =
-        serde_json::from_slice(bytes).map_err(|error| format!("it is not a manifest in JSON: {error}"))?;
-    let stated = stated.map(|text| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    let known = |kind: &String| media_type::is_index(kind) || media_type::is_manifest(kind);
-    if shape.schema_version == Some(1) {
-        return Err(
-            "it is a schema 1 manifest, which is not supported: push the image again with a newer tool"
-                .into(),
-        );
-    }
-    let image = shape.layers.is_some() || shape.config.is_some();
-    let index = shape.manifests.is_some();
-    if image && index {
-        return Err("it has both layers and manifests, so it is neither an image nor an index".into());
-    }
-    let kind = match (shape.media_type, stated.filter(known)) {
-        (Some(own), Some(stated)) if own != stated => {
-            return Err(format!("it says that it is {own:?} and the registry says {stated:?}"));
-        }
-        (Some(own), _) => own,
-        (None, Some(stated)) => stated,
-        (None, None) if index => media_type::OCI_INDEX.to_owned(),
-        (None, None) => media_type::OCI_MANIFEST.to_owned(),
-    };
-    match () {
-        () if !known(&kind) => Err(format!("its media type {kind:?} is not of an image or index")),
-        () if media_type::is_index(&kind) && !index => Err(format!("it is a {kind} without manifests")),
-        () if media_type::is_manifest(&kind) && !image => Err(format!("it is a {kind} without layers")),
-        () => Ok(kind),
-    }
 }
 
 pub(super) fn manifest_subject(repository: &Repository, selector: &str) -> String {
@@ -548,52 +326,6 @@ pub(super) fn blob_subject(repository: &Repository, digest: &Digest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_range_answer_must_hold_exactly_the_rest() {
-        for (range, fits) in [
-            ("bytes 5-9/10", true),
-            ("bytes 5-9/*", true),
-            ("bytes 4-9/10", false),
-            ("bytes 5-8/10", false),
-            ("bytes 5-9/11", false),
-            ("bytes 5-/10", false),
-            ("5-9/10", false),
-            ("", false),
-        ] {
-            assert_eq!(is_rest(range, 5, 10), fits, "{range:?}");
-        }
-    }
-
-    #[test]
-    fn a_manifest_means_one_thing() {
-        const INDEX: &str = media_type::OCI_INDEX;
-        const IMAGE: &str = media_type::OCI_MANIFEST;
-        const DOCKER: &str = media_type::DOCKER_MANIFEST;
-        let image = r#"{"schemaVersion":2,"config":{},"layers":[]}"#;
-        let kind = |bytes: &str, stated: Option<&str>| kind_of(bytes.as_bytes(), stated);
-        assert_eq!(kind(image, Some(IMAGE)).unwrap(), IMAGE);
-        assert_eq!(kind(image, Some(DOCKER)).unwrap(), DOCKER);
-        assert_eq!(kind(image, Some("application/json; charset=utf-8")).unwrap(), IMAGE);
-        assert_eq!(kind(r#"{"manifests":[]}"#, None).unwrap(), INDEX);
-        let own = format!(r#"{{"mediaType":"{DOCKER}","config":{{}},"layers":[]}}"#);
-        assert_eq!(kind(&own, None).unwrap(), DOCKER);
-        assert_eq!(kind(&own, Some("text/plain")).unwrap(), DOCKER);
-        for (bytes, stated) in [
-            (own.as_str(), Some(IMAGE)),
-            (r#"{"layers":[],"manifests":[]}"#, None),
-            (r#"{"config":{},"layers":[],"layers":[]}"#, None),
-            (r#"{"manifests":[]}"#, Some(IMAGE)),
-            (image, Some(INDEX)),
-            (r#"{"schemaVersion":1,"fsLayers":[]}"#, None),
-            (r#"{"mediaType":"text/plain","layers":[]}"#, None),
-            ("{}", None),
-            ("", None),
-            ("[]", None),
-        ] {
-            assert!(kind(bytes, stated).is_err(), "{bytes} {stated:?}");
-        }
-    }
 
     #[test]
     fn the_next_page_is_the_link_that_says_next() {

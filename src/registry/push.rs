@@ -87,6 +87,25 @@ impl Registries {
         }
     }
 
+    /// Ask for the right to push to `repository` before there is anything to push: open an upload and give it
+    /// up. An error is what the first push would have met.
+    pub(crate) async fn check_push(&self, ctx: &Ctx, repository: &Repository) -> Result<(), RegistryError> {
+        let work = async {
+            let subject = format!("a push to {repository}");
+            let url = self.inner.url(repository, "blobs/uploads/").await?;
+            let call = Call::new(Method::POST, repository, &subject, url).scopes(Scopes::push(repository));
+            let answer = self.inner.send(&call).await?;
+            if !answer.status().is_success() {
+                return Err(answer.into_error().await);
+            }
+            if let Some(session) = answer.location()? {
+                self.inner.give_up(repository, &subject, session).await;
+            }
+            Ok(())
+        };
+        unless_cancelled(ctx, work).await
+    }
+
     /// Forget that `repository` has the blob: the registry lacks it after all. The next push uploads it
     /// without asking or mounting.
     pub(crate) async fn distrust(&self, repository: &Repository, digest: &Digest) {

@@ -123,7 +123,7 @@ mod tests {
         for _ in 0..50 {
             match helper.get_within("r.example", Duration::from_secs(2)) {
                 Err(error) if error.to_string().contains("busy") => {
-                    std::thread::sleep(Duration::from_millis(20))
+                    std::thread::sleep(Duration::from_millis(20));
                 }
                 other => return other.map_err(|error| error.to_string()),
             }

@@ -88,7 +88,7 @@ impl TokenRequest<'_> {
         let kind = reply.header(CONTENT_TYPE).unwrap_or_default().to_owned();
         let body = reply.chunks.whole(ANSWER_LIMIT).await.map_err(unreachable)?;
         if !status.is_success() {
-            let said = Said::parse(&body, &kind);
+            let said = Box::new(Said::parse(&body, &kind));
             let (subject, hint) = (self.subject.clone(), self.hint.clone());
             // OAuth 2 answers 400 to a grant that it does not accept, and some servers 404 to a repository that
             // is not for this user. None of them means that what the token was wanted for is not there.

@@ -269,3 +269,38 @@ async fn plain_http_is_for_loopback_and_named_hosts_only() {
         format!("http://{loopback}/")
     );
 }
+
+#[tokio::test]
+async fn a_proxy_carries_what_is_not_on_this_machine() {
+    use crate::http::{Client, ClientSettings, Exchange, Payload, ProxySettings};
+    let proxy = Server::start(|_| Reply::new(204));
+    let direct = Server::start(|_| Reply::new(205));
+    let settings = ClientSettings {
+        proxy: ProxySettings {
+            http: Some(Secret::new(proxy.url("/").replace("//", "//user:pa55@"))),
+            https: None,
+            except: "registry.internal".to_owned(),
+        },
+        ..ClientSettings::default()
+    };
+    let client = Client::new(settings).unwrap();
+    let status = async |url: &str| {
+        let exchange = Exchange {
+            method: reqwest::Method::GET,
+            url: url.parse().unwrap(),
+            headers: reqwest::header::HeaderMap::new(),
+            authorization: None,
+            payload: Payload::Empty,
+            unverified: None,
+        };
+        client.exchange(&exchange).await.map(|reply| reply.status.as_u16())
+    };
+    assert_eq!(status("http://registry.example/v2/").await.unwrap(), 204);
+    assert_eq!(status(&direct.url("/v2/")).await.unwrap(), 205);
+    // Reached directly, and there is no such host.
+    assert!(status("http://registry.internal/v2/").await.is_err());
+    let seen = proxy.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].line(), "GET http://registry.example/v2/");
+    assert_eq!(seen[0].header("proxy-authorization"), Some(basic().as_str()));
+}

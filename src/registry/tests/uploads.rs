@@ -346,3 +346,17 @@ async fn a_blob_is_copied_between_registries_and_verified_on_the_way() {
     assert_eq!(copied.unwrap_err().kind(), RegistryErrorKind::Invalid);
     assert!(to.seen().iter().all(|seen| seen.method != "PUT" || seen.body.len() < blob.len()));
 }
+
+#[tokio::test]
+async fn the_right_to_push_is_asked_for_and_nothing_is_left_behind() {
+    let server = Server::start(plain);
+    registries().check_push(&ctx(), &server.repository("t")).await.unwrap();
+    assert_eq!(server.lines(), ["POST /v2/t/blobs/uploads/", "DELETE /v2/t/blobs/uploads/s1?_state=abc"]);
+    let closed =
+        Server::start(|_| Reply::new(403).body(r#"{"errors":[{"code":"DENIED","message":"read only"}]}"#));
+    let error = registries().check_push(&ctx(), &closed.repository("t")).await.unwrap_err();
+    assert_eq!(error.kind(), RegistryErrorKind::Unauthorised);
+    let message = error.to_string();
+    assert!(message.contains("answered 403 for a push to 127.0.0.1:"), "{message}");
+    assert!(message.contains(": read only (DENIED); no credential"), "{message}");
+}
