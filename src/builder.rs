@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{
-    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Resolver, Runner, Scratch, Session, SessionParts,
-    SessionSettings, Substitute, assemble, build_key, definitions, record_stages, recorded_image,
+    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Resolver, Runner, Scratch, Session,
+    SessionParts, SessionSettings, Substitute, assemble, build_key, definitions, record_stages,
+    recorded_image,
 };
 use crate::cache::{Record, RecordBlob, RecordName};
 use crate::ctx::{Ctx, Event, EventSink};
@@ -68,7 +69,11 @@ impl Builder {
     /// # Errors
     ///
     /// [`Error::kind`] tells whose fault it was; nothing half-written is left behind.
-    pub async fn build(&self, request: BuildRequest, events: Arc<dyn EventSink>) -> Result<BuildReport, Error> {
+    pub async fn build(
+        &self,
+        request: BuildRequest,
+        events: Arc<dyn EventSink>,
+    ) -> Result<BuildReport, Error> {
         let started = Instant::now();
         let jobs = request.jobs.unwrap_or_else(processors).max(1);
         // A failure stops the rest of the build, not the caller.
@@ -111,14 +116,14 @@ impl Builder {
             })
             .await?;
         let definitions = definitions(&plan, &images, &contexts, network)?;
-        let caches = setup.caches(request, &scratch)?;
+        let caches = setup.caches(request)?;
         let blobs = setup.blobs(request, &scratch)?;
         let layers = LayerStore::new(
             setup.registries.clone(),
             caches.clone(),
             Arc::clone(&scratch),
             setup.kept.clone(),
-            setup.unpacking.clone(),
+            setup.unpacking,
         );
         let destinations = Destinations::new(request, &setup, &caches_repositories(request))?;
         let pack = PackOptions {
@@ -142,7 +147,12 @@ impl Builder {
             settings: SessionSettings {
                 pack,
                 no_cache: request.cache.disabled,
-                no_cache_stages: request.cache.disabled_stages.iter().map(|name| name.to_lowercase()).collect(),
+                no_cache_stages: request
+                    .cache
+                    .disabled_stages
+                    .iter()
+                    .map(|name| name.to_lowercase())
+                    .collect(),
                 network,
                 extra_hosts: request.extra_hosts.clone(),
             },
@@ -206,7 +216,9 @@ async fn plan(
             .map(|(name, context)| (name.clone(), matches!(context, NamedContext::Directory(_))))
             .collect(),
     };
-    let Some(mut stages) = scan(&parsed.file, settings, &mut diagnostics) else { return Err(refused(diagnostics)) };
+    let Some(mut stages) = scan(&parsed.file, settings, &mut diagnostics) else {
+        return Err(refused(diagnostics));
+    };
     let resolver = Resolver {
         registries: setup.registries.clone(),
         substitutes: substitutes(request),
@@ -214,7 +226,8 @@ async fn plan(
     };
     let mut images: BTreeMap<ImageKey, BaseImage> = BTreeMap::new();
     loop {
-        let open: Vec<ImageKey> = stages.images().into_iter().filter(|key| !images.contains_key(key)).collect();
+        let open: Vec<ImageKey> =
+            stages.images().into_iter().filter(|key| !images.contains_key(key)).collect();
         let done = open.is_empty();
         let found = resolver.resolve(ctx, open).await.map_err(|(key, error)| {
             let error = Error::from(error);
@@ -236,7 +249,8 @@ async fn plan(
         let line = warning.span().map_or(0, |span| source.line_of(span.start));
         ctx.warn(format!("{}:{line}: {}: {}", source.name(), warning.code, warning.message));
     }
-    let steps = plan.stages.values().flat_map(|stage| &stage.steps).filter(|step| step.op.makes_layer()).count();
+    let steps =
+        plan.stages.values().flat_map(|stage| &stage.steps).filter(|step| step.op.makes_layer()).count();
     ctx.emit(&Event::Planned { steps, skipped: stages.skipped() });
     Ok((plan, images))
 }
@@ -341,13 +355,22 @@ async fn bring(
 
 async fn record_build(session: &Session, key: crate::cache::CacheKey, image: &Image) {
     let config = RecordBlob::Bytes(image.config.descriptor().clone(), Arc::clone(image.config.bytes()));
-    let layers = image.layers.iter().map(|layer| RecordBlob::Home(layer.descriptor.clone(), layer.home.clone()));
-    let record = Record { manifest: image.manifest.clone(), blobs: std::iter::once(config).chain(layers).collect() };
+    let layers =
+        image.layers.iter().map(|layer| RecordBlob::Home(layer.descriptor.clone(), layer.home.clone()));
+    let record =
+        Record { manifest: image.manifest.clone(), blobs: std::iter::once(config).chain(layers).collect() };
     session.caches.store(&session.ctx, &RecordName::Build(key), &record).await;
 }
 
 impl From<BuildError> for Error {
     fn from(error: BuildError) -> Self {
+        describe(&error)
+    }
+}
+
+/// Kind, message, place and hints of a build's error.
+fn describe(error: &BuildError) -> Error {
+    {
         use crate::registry::RegistryErrorKind as Registry;
         let message = error.to_string();
         let registry = |kind: Registry| match kind {
@@ -359,40 +382,31 @@ impl From<BuildError> for Error {
             }
         };
         match error {
-            BuildError::Cancelled => Self::new(ErrorKind::Interrupted, message),
-            BuildError::Registry(error) => Self::new(registry(error.kind()), message),
+            BuildError::Cancelled => Error::new(ErrorKind::Interrupted, message),
+            BuildError::Registry(error) => Error::new(registry(error.kind()), message),
             BuildError::Output(crate::output::OutputError::Registry(error)) => {
-                Self::new(registry(error.kind()), message)
+                Error::new(registry(error.kind()), message)
             }
-            BuildError::Output(_) | BuildError::Io { .. } => Self::new(ErrorKind::Resources, message),
+            BuildError::Output(_) | BuildError::Io { .. } => Error::new(ErrorKind::Resources, message),
             BuildError::Image { hint, .. } => {
-                let error = Self::new(ErrorKind::Input, message);
-                hint.into_iter().fold(error, Self::hint)
+                let error = Error::new(ErrorKind::Input, message);
+                hint.iter().cloned().fold(error, Error::hint)
             }
             BuildError::Command { place, output, .. } => {
-                Self::new(ErrorKind::Step, message).at_step(place.id, place.line).with_output(output)
+                Error::new(ErrorKind::Step, message).at_step(place.id, place.line).with_output(output.clone())
             }
             BuildError::Step { place, hint, .. } => {
-                let error = Self::new(ErrorKind::Step, message).at_step(place.id, place.line);
-                hint.into_iter().fold(error, Self::hint)
+                let error = Error::new(ErrorKind::Step, message).at_step(place.id, place.line);
+                hint.iter().cloned().fold(error, Error::hint)
             }
             BuildError::Pack { place, .. } => {
-                Self::new(ErrorKind::Step, message).at_step(place.id, place.line)
+                Error::new(ErrorKind::Step, message).at_step(place.id, place.line)
             }
-            BuildError::Context(_) => Self::new(ErrorKind::Input, message),
-            BuildError::Layer { .. } => Self::new(ErrorKind::Unavailable, message),
-            BuildError::Environment(_) => Self::new(ErrorKind::Environment, message),
-            BuildError::OtherStage => Self::new(ErrorKind::Internal, message),
-        }
-    }
-}
-
-impl BlobHome {
-    /// The repository, when the blob is in one.
-    pub(crate) fn repository(&self) -> Option<&crate::oci::Repository> {
-        match self {
-            Self::Remote(repository) => Some(repository),
-            Self::Local(_) => None,
+            BuildError::Context(_) => Error::new(ErrorKind::Input, message),
+            BuildError::Layer { .. } => Error::new(ErrorKind::Unavailable, message),
+            BuildError::Environment(_) => Error::new(ErrorKind::Environment, message),
+            BuildError::OtherStage => Error::new(ErrorKind::Internal, message),
+            BuildError::Shared(error) => describe(error),
         }
     }
 }

@@ -29,7 +29,10 @@ fn main() -> ExitCode {
 
 fn run(job: cli::Job, cancel: CancellationToken) -> ExitCode {
     // 3. Namespaces can be entered only while there is one thread, and only a build with a RUN needs them.
-    let _ = job.build();
+    if job.build().is_some_and(cli::runs_commands) {
+        // Where nothing can be entered, the backend's own probe says so with the step that needs it.
+        let _ = ocistage::enter();
+    }
 
     // 4. Threads.
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

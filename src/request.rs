@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::run::BackendChoice;
 use crate::oci::{Compression, Platform, Reference, RegistryHost, Repository};
+use crate::run::BackendChoice;
 use crate::text::Source;
 
 /// A build.

@@ -8,10 +8,11 @@ use crate::blob::Layout;
 use crate::build::{BuildError, Choose, Scratch, Session, Unpacking};
 use crate::cache::{CacheBackend, Caches, FolderCache, RepositoryCache};
 use crate::error::{Error, ErrorKind};
+use crate::http::ProxySettings;
 use crate::layer::{BlobHome, Image, Layer, OverlayStyle, Owners};
 use crate::oci::{Reference, Repository};
 use crate::output::{Output, RegistryOutput, write};
-use crate::registry::{DockerConfig, FirstOf, Registries, RegistrySettings};
+use crate::registry::{CredentialSource, DockerConfig, FirstOf, Registries, RegistrySettings, Secret};
 use crate::request::{BuildRequest, CachePlace, OutputRequest, RegistryRequest, StateRequest};
 use crate::run::{BackendChoice, select};
 
@@ -62,7 +63,11 @@ impl Setup {
 
     /// Where the blobs of new layers are written: the local cache itself where there is one.
     pub(crate) fn blobs(&self, request: &BuildRequest, scratch: &Scratch) -> Result<Layout, BuildError> {
-        let path = if self.caches_locally(request) { self.state.dir.join(CACHE) } else { scratch.path().join("blobs") };
+        let path = if self.caches_locally(request) {
+            self.state.dir.join(CACHE)
+        } else {
+            scratch.path().join("blobs")
+        };
         Ok(Layout::create(path)?)
     }
 
@@ -123,7 +128,8 @@ impl Setup {
     pub(crate) fn choose_backend(&self, choice: BackendChoice) -> Arc<Choose> {
         let scratch = self.temporary.clone();
         Arc::new(move || {
-            select(choice, PathBuf::from("/proc/self/exe"), scratch.clone()).map_err(|error| error.to_string())
+            select(choice, PathBuf::from("/proc/self/exe"), scratch.clone())
+                .map_err(|error| error.to_string())
         })
     }
 }
@@ -134,10 +140,20 @@ pub(crate) fn registries(request: &RegistryRequest) -> Result<Registries, Error>
     let mut sources = Vec::new();
     for path in &request.auth_files {
         let config = DockerConfig::load(path).map_err(|error| failed(&error))?;
-        sources.push(config.with_helper_path(request.helper_directories.iter().cloned()));
+        let config = config.with_helper_path(request.helper_directories.iter().cloned());
+        sources.push(Arc::new(config) as Arc<dyn CredentialSource>);
     }
+    let proxy = |name: &str| {
+        let all = || request.proxies.get("all_proxy");
+        request.proxies.get(name).or_else(all).map(|url| Secret::new(url.clone()))
+    };
     let settings = RegistrySettings {
-        credentials: Arc::new(FirstOf::new(sources)),
+        proxy: ProxySettings {
+            http: proxy("http_proxy"),
+            https: proxy("https_proxy"),
+            except: request.proxies.get("no_proxy").cloned().unwrap_or_default(),
+        },
+        credentials: Arc::new(FirstOf(sources)),
         insecure: request.insecure.iter().cloned().collect::<BTreeSet<_>>(),
         ..RegistrySettings::default()
     };
@@ -147,8 +163,10 @@ pub(crate) fn registries(request: &RegistryRequest) -> Result<Registries, Error>
 /// In a user namespace the overlay looks at `user.overlay.*`; with one mapped id every file is ours.
 fn unpacking() -> Unpacking {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let ranges: Vec<Vec<u64>> =
-        map.lines().map(|line| line.split_whitespace().filter_map(|field| field.parse().ok()).collect()).collect();
+    let ranges: Vec<Vec<u64>> = map
+        .lines()
+        .map(|line| line.split_whitespace().filter_map(|field| field.parse().ok()).collect())
+        .collect();
     let initial = matches!(ranges.as_slice(), [range] if matches!(range.as_slice(), [0, 0, 4_294_967_295]));
     let ids: u64 = ranges.iter().filter_map(|range| range.get(2)).sum();
     Unpacking {
@@ -232,8 +250,12 @@ impl Destinations {
                 }
                 for output in &files {
                     match output {
-                        OutputRequest::Oci { dest, tar } => names.extend(write::oci(&local, &tags, dest.as_deref(), *tar)?),
-                        OutputRequest::Docker { dest } => names.extend(write::docker(&local, &tags, dest.as_deref())?),
+                        OutputRequest::Oci { dest, tar } => {
+                            names.extend(write::oci(&local, &tags, dest.as_deref(), *tar)?)
+                        }
+                        OutputRequest::Docker { dest } => {
+                            names.extend(write::docker(&local, &tags, dest.as_deref())?)
+                        }
                         OutputRequest::Tar { dest } => names.extend(write::tar(&local, dest.as_deref())?),
                         OutputRequest::Local { dest } => names.extend(write::local(&local, dest)?),
                         OutputRequest::Registry | OutputRequest::Store | OutputRequest::CacheOnly => {}
@@ -264,4 +286,3 @@ impl Destinations {
         }
     }
 }
-

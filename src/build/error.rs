@@ -87,6 +87,9 @@ pub(crate) enum BuildError {
     /// The image could not be brought where it should go.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// An error that others hold too.
+    #[error(transparent)]
+    Shared(std::sync::Arc<BuildError>),
     /// Another stage failed; its own error is the one to show.
     #[error("a stage that this one needs failed")]
     OtherStage,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::blob::sniff_decoder;
 use crate::context::{
-    ArchiveError, IgnoreFile, Place, Root, Selected, SourcePattern, archive_tree, hash_files, read_archive, select,
-    walk,
+    ArchiveError, IgnoreFile, Place, Root, Selected, SourcePattern, archive_tree, hash_files, read_archive,
+    select, walk,
 };
 use crate::ctx::{Ctx, Event};
 use crate::plan::{FileOp, FileOrigin, FileSource, Op, Plan, Step};
@@ -68,15 +68,18 @@ impl Contexts {
         let mut read = BTreeMap::new();
         for (name, patterns) in wanted {
             let place = places.get(&name).unwrap_or(&ContextPlace::Empty);
-            let shown = name.as_ref().map_or_else(|| "the build context".to_owned(), |name| format!("context {name}"));
+            let shown = name
+                .as_ref()
+                .map_or_else(|| "the build context".to_owned(), |name| format!("context {name}"));
             let (mut tree, ignore) = match place {
                 ContextPlace::Empty => (Tree::default(), IgnoreFile::default()),
                 ContextPlace::Directory(path, ignore_files) => {
-                    let root = Arc::new(Root::open(path).map_err(|error| BuildError::Context(error.to_string()))?);
+                    let root =
+                        Arc::new(Root::open(path).map_err(|error| BuildError::Context(error.to_string()))?);
                     let ignore = ignore_rules(&root, ignore_files)?;
                     let patterns: Vec<&SourcePattern> = patterns.iter().collect();
-                    let tree =
-                        walk(&root, &ignore, &patterns).map_err(|error| BuildError::Context(error.to_string()))?;
+                    let tree = walk(&root, &ignore, &patterns)
+                        .map_err(|error| BuildError::Context(error.to_string()))?;
                     (tree, ignore)
                 }
                 ContextPlace::Archive(path) => (read_tar(path, scratch)?, IgnoreFile::default()),
@@ -101,7 +104,11 @@ impl Contexts {
     }
 
     /// What the sources of `op` choose in its context: for each source that is a path, its matches.
-    pub(crate) fn select<'a>(&'a self, op: &FileOp, step: &Step) -> Result<Vec<Vec<Selected<'a>>>, BuildError> {
+    pub(crate) fn select<'a>(
+        &'a self,
+        op: &FileOp,
+        step: &Step,
+    ) -> Result<Vec<Vec<Selected<'a>>>, BuildError> {
         let FileOrigin::Context(name) = &op.origin else { return Ok(Vec::new()) };
         match self.read.get(name) {
             Some(context) => {
@@ -136,7 +143,9 @@ impl Contexts {
 
 fn archive(scratch: &Scratch, selected: &Selected<'_>, step: &Step) -> Result<Option<Archive>, BuildError> {
     let Some(node) = selected.node else { return Ok(None) };
-    let (Kind::File { size: 1.. }, Some(content)) = (&node.entry.kind, &node.content) else { return Ok(None) };
+    let (Kind::File { size: 1.. }, Some(content)) = (&node.entry.kind, &node.content) else {
+        return Ok(None);
+    };
     let name = format!("archive {}", selected.root);
     let failed = |error: std::io::Error| wrong(step, format!("{name}: {error}"), None);
     let input = content.open().map_err(failed)?;
@@ -159,7 +168,8 @@ fn looks_like_tar(first: &[u8]) -> bool {
     let Some(header) = first.get(..512) else { return false };
     let text: String = header[148..156].iter().map(|b| *b as char).collect();
     let Ok(stated) = u64::from_str_radix(text.trim_matches(['\0', ' ']), 8) else { return false };
-    let sum = header.iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u64::from(*b) });
+    let sum =
+        header.iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u64::from(*b) });
     header[0] != 0 && sum.sum::<u64>() == stated
 }
 
@@ -179,7 +189,9 @@ fn patterns(op: &FileOp, step: &Step) -> Result<Vec<SourcePattern>, BuildError> 
         FileSource::Inline { .. } => None,
     });
     paths
-        .map(|path| SourcePattern::parse(path, op.parents).map_err(|error| wrong(step, error.to_string(), None)))
+        .map(|path| {
+            SourcePattern::parse(path, op.parents).map_err(|error| wrong(step, error.to_string(), None))
+        })
         .collect()
 }
 
@@ -214,10 +226,12 @@ fn parse_rules(name: &str, text: &[u8]) -> Result<IgnoreFile, BuildError> {
 }
 
 fn read_tar(path: &Path, scratch: &Scratch) -> Result<Tree, BuildError> {
-    let failed = |error: &dyn std::fmt::Display| BuildError::Context(format!("context {}: {error}", path.display()));
+    let failed =
+        |error: &dyn std::fmt::Display| BuildError::Context(format!("context {}: {error}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
     let (_, tar) = sniff_decoder(file).map_err(|error| failed(&error))?;
     let spool = tempfile::tempfile_in(scratch.path()).map_err(|error| failed(&error))?;
-    let entries = read_archive(tar as Box<dyn Read + Send>, spool).map_err(|error: ArchiveError| failed(&error))?;
+    let entries =
+        read_archive(tar as Box<dyn Read + Send>, spool).map_err(|error: ArchiveError| failed(&error))?;
     Ok(archive_tree(entries))
 }

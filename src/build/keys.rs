@@ -49,7 +49,8 @@ pub(super) fn base(diff_ids: &[DiffId]) -> CacheKey {
 pub(super) fn files(parent: &CacheKey, platform: &Platform, op: &FileOp, input: &Input<'_>) -> CacheKey {
     let mut key = step(platform, "files");
     // With --link nothing of the image below is looked at, but names of users are.
-    let names_users = op.chown.as_deref().is_some_and(|owner| owner.contains(|c: char| !c.is_ascii_digit() && c != ':'));
+    let names_users =
+        op.chown.as_deref().is_some_and(|owner| owner.contains(|c: char| !c.is_ascii_digit() && c != ':'));
     if !op.link || names_users {
         key.key("parent", parent);
     }
@@ -67,7 +68,9 @@ pub(super) fn files(parent: &CacheKey, platform: &Platform, op: &FileOp, input: 
     for source in &op.sources {
         match source {
             FileSource::Path(pattern) => key.field("source", pattern),
-            FileSource::Inline { name, content } => key.field("inline.name", name).field("inline.content", content),
+            FileSource::Inline { name, content } => {
+                key.field("inline.name", name).field("inline.content", content)
+            }
         };
     }
     write_input(&mut key, input);
@@ -156,7 +159,9 @@ fn write_input(key: &mut KeyWriter, input: &Input<'_>) {
 fn write_file(key: &mut KeyWriter, file: &SelectedFile<'_>) {
     let metadata = &file.entry.metadata;
     key.field("path", file.path.as_bytes());
-    key.number("mode", metadata.mode.into()).number("uid", metadata.uid.into()).number("gid", metadata.gid.into());
+    key.number("mode", metadata.mode.into())
+        .number("uid", metadata.uid.into())
+        .number("gid", metadata.gid.into());
     key.list("xattrs", metadata.xattrs.iter().flat_map(|(name, value)| [name, value]));
     match &file.entry.kind {
         Kind::Directory => key.field("type", "directory"),

@@ -13,7 +13,10 @@ use tokio::sync::OnceCell;
 use crate::blob::{Hashing, Layout, decoder};
 use crate::cache::{Caches, Record, RecordName, TOC_LAYER};
 use crate::ctx::Ctx;
-use crate::layer::{BlobHome, Layer, Limits, OverlayStyle, Owners, ReadLayerError, Rooted, UnpackOptions, extract, toc, unpack};
+use crate::layer::{
+    BlobHome, Layer, Limits, OverlayStyle, Owners, ReadLayerError, Rooted, UnpackOptions, extract, toc,
+    unpack,
+};
 use crate::oci::{Compression, DiffId};
 use crate::registry::Registries;
 use crate::tree::{ChangeSet, Content, ContentSource, ImagePath};
@@ -77,14 +80,10 @@ impl LayerStore {
         Arc::clone(self.known.lock().unwrap_or_else(PoisonError::into_inner).entry(diff_id).or_default())
     }
 
-    /// A layer that this build made, with its table of contents and, after a RUN, its directory.
-    pub(crate) fn made(&self, layer: &Layer, contents: Arc<ChangeSet>, directory: Option<PathBuf>) {
-        let known = self.known(layer.diff_id);
+    /// A layer that this build made, with its table of contents.
+    pub(crate) fn made(&self, layer: &Layer, contents: Arc<ChangeSet>) {
         // The same layer may have been made twice; the first serves.
-        let _ = known.toc.set(contents);
-        if let Some(directory) = directory {
-            let _ = known.directory.set(directory);
-        }
+        let _ = self.known(layer.diff_id).toc.set(contents);
     }
 
     /// What is in a layer. File contents are behind [`LayerFiles`].
@@ -95,6 +94,11 @@ impl LayerStore {
             Arc::new(LayerFiles { layer: layer.clone(), wanted: Mutex::default(), sources: Mutex::default() })
         });
         Ok(contents.with_source(&(Arc::clone(files) as Arc<dyn ContentSource>)))
+    }
+
+    /// After a RUN: the step's upper directory is the layer's directory.
+    pub(crate) fn made_by_run(&self, layer: &Layer, upper: PathBuf) {
+        let _ = self.known(layer.diff_id).directory.set(upper);
     }
 
     /// The table of contents of a layer.
@@ -119,9 +123,9 @@ impl LayerStore {
         {
             return Ok(Arc::new(contents));
         }
-        let inner = ctx.clone();
+        let (inner, diff_id) = (ctx.clone(), layer.diff_id);
         let contents = self
-            .read(ctx, layer, move |tar| toc::read(&inner, tar, true))
+            .read(ctx, layer, move |tar| checked(tar, diff_id, |tar| toc::read(&inner, tar, true)))
             .await?;
         let contents = Arc::new(contents);
         self.keep_toc(ctx, layer.diff_id, &contents).await;
@@ -167,8 +171,13 @@ impl LayerStore {
         let Unpacking { style, owners } = self.unpacking;
         let contents = self
             .read(ctx, layer, move |tar| {
-                let options =
-                    UnpackOptions { style, owners, expected: Some(expected), below: None, limits: Limits::default() };
+                let options = UnpackOptions {
+                    style,
+                    owners,
+                    expected: Some(expected),
+                    below: None,
+                    limits: Limits::default(),
+                };
                 unpack(&inner, tar, &into, &options)
             })
             .await?;
@@ -223,36 +232,31 @@ impl LayerStore {
                     .tempdir_in(self.scratch.path())
                     .map_err(BuildError::io("create a directory for files of a layer"))?
                     .keep();
-                let (inner, paths) = (ctx.clone(), wanted.clone());
-                Arc::new(self.read(ctx, &files.layer, move |tar| extract(&inner, tar, &paths, &into)).await?)
+                let contents = self.toc(ctx, &files.layer).await?;
+                let (inner, paths, diff_id) = (ctx.clone(), wanted.clone(), files.layer.diff_id);
+                let work =
+                    move |tar| checked(tar, diff_id, |tar| extract(&inner, tar, &contents, &paths, &into));
+                Arc::new(Extracted(self.read(ctx, &files.layer, work).await?))
             }
         };
         files.sources.lock().unwrap_or_else(PoisonError::into_inner).push((wanted, source));
         Ok(())
     }
 
-    /// Read a layer's tar to its end, and make sure that it is the layer it should be.
+    /// Read a layer's tar. What `work` makes of it must be compared with the diff ID: see [`checked`].
     async fn read<T: Send + 'static>(
         &self,
         ctx: &Ctx,
         layer: &Layer,
-        work: impl FnOnce(&mut dyn Read) -> Result<T, ReadLayerError> + Send + 'static,
+        work: impl FnOnce(Box<dyn Read + Send>) -> Result<T, ReadLayerError> + Send + 'static,
     ) -> Result<T, BuildError> {
         let blob = self.open(ctx, layer).await?;
         let compression = Compression::of_media_type(&layer.descriptor.media_type).unwrap_or_default();
-        let (diff_id, digest) = (layer.diff_id, layer.descriptor.digest);
+        let digest = layer.descriptor.digest;
         let result = ctx
             .blocking(move || {
-                let mut tar = Hashing::new(decoder(compression, blob)?);
-                let value = work(&mut tar)?;
-                // Readers stop at the tar's end; what follows it counts in the digest all the same.
-                io::copy(&mut tar, &mut io::sink())?;
-                let (found, _) = tar.finish();
-                if found != diff_id.0 {
-                    let message = format!("its content has the diff ID {found} and should have {diff_id}");
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, message).into());
-                }
-                Ok(value)
+                let start = |source| ReadLayerError::Disk { path: ImagePath::root(), source };
+                work(decoder(compression, blob).map_err(start)?)
             })
             .await;
         result.map_err(|source: ReadLayerError| {
@@ -272,7 +276,12 @@ impl LayerStore {
     }
 
     /// The layer with its blob in a file of `layout`.
-    pub(crate) async fn localise(&self, ctx: &Ctx, layer: &Layer, layout: &Layout) -> Result<Layer, BuildError> {
+    pub(crate) async fn localise(
+        &self,
+        ctx: &Ctx,
+        layer: &Layer,
+        layout: &Layout,
+    ) -> Result<Layer, BuildError> {
         let home = BlobHome::Local(layout.path(&layer.descriptor.digest));
         if !layout.has(&layer.descriptor) {
             let mut blob = self.open(ctx, layer).await?;
@@ -287,6 +296,31 @@ impl LayerStore {
 
 fn open_local(path: &Path, layer: &Layer) -> io::Result<Box<dyn Read + Send>> {
     Ok(Box::new(crate::blob::Verified::new(std::fs::File::open(path)?, &layer.descriptor)))
+}
+
+/// Files of a layer that were written out one by one.
+struct Extracted(BTreeMap<ImagePath, Content>);
+
+impl ContentSource for Extracted {
+    fn open(&self, path: &ImagePath) -> io::Result<Box<dyn Read + Send>> {
+        let absent = || io::Error::new(io::ErrorKind::NotFound, format!("{path} is no file of its layer"));
+        self.0.get(path).ok_or_else(absent)?.open()
+    }
+}
+
+/// What `work` makes of a layer's tar, when it is the tar of this diff ID.
+fn checked<T>(
+    tar: Box<dyn Read + Send>,
+    expected: DiffId,
+    work: impl FnOnce(&mut Hashing<Box<dyn Read + Send>>) -> Result<T, ReadLayerError>,
+) -> Result<T, ReadLayerError> {
+    let mut tar = Hashing::new(tar);
+    let value = work(&mut tar)?;
+    // Readers stop at the tar's end; what follows it counts all the same.
+    io::copy(&mut tar, &mut io::sink())
+        .map_err(|source| ReadLayerError::Disk { path: ImagePath::root(), source })?;
+    let actual = DiffId(tar.finish().0);
+    if actual == expected { Ok(value) } else { Err(ReadLayerError::DiffId { expected, actual }) }
 }
 
 impl ContentSource for LayerFiles {

@@ -75,7 +75,8 @@ pub(crate) fn definitions(
 
 /// The key of an image as a base.
 pub(crate) fn image_key(images: &BTreeMap<ImageKey, BaseImage>, key: &ImageKey) -> CacheKey {
-    let diff_ids: Vec<_> = images.get(key).into_iter().flat_map(|image| &image.layers).map(|l| l.diff_id).collect();
+    let diff_ids: Vec<_> =
+        images.get(key).into_iter().flat_map(|image| &image.layers).map(|l| l.diff_id).collect();
     keys::base(&diff_ids)
 }
 
@@ -83,7 +84,11 @@ pub(crate) fn image_key(images: &BTreeMap<ImageKey, BaseImage>, key: &ImageKey) 
 pub(crate) fn selected_files<'a>(matches: &'a [Vec<crate::context::Selected<'_>>]) -> Vec<SelectedFile<'a>> {
     let mut files = Vec::new();
     for selected in matches.iter().flatten() {
-        files.extend(selected.node.map(|node| SelectedFile { path: &selected.root, entry: &node.entry, hash: node.hash }));
+        files.extend(selected.node.map(|node| SelectedFile {
+            path: &selected.root,
+            entry: &node.entry,
+            hash: node.hash,
+        }));
         files.extend(selected.picks.iter().filter(|pick| pick.chosen).map(|pick| SelectedFile {
             path: &pick.path,
             entry: &pick.node.entry,

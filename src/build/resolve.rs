@@ -64,11 +64,17 @@ impl Resolver {
         &self,
         ctx: &Ctx,
         keys: impl IntoIterator<Item = ImageKey>,
-    ) -> Result<BTreeMap<ImageKey, BaseImage>, BuildError> {
+    ) -> Result<BTreeMap<ImageKey, BaseImage>, (ImageKey, BuildError)> {
         let images = try_join_all(keys.into_iter().map(|key| async move {
-            let image = self.image(ctx, &key).await?;
-            ctx.emit(&Event::Resolved { reference: key.name.clone(), digest: image.manifest.descriptor().digest });
-            Ok::<_, BuildError>((key, image))
+            let image = match self.image(ctx, &key).await {
+                Ok(image) => image,
+                Err(error) => return Err((key, error)),
+            };
+            ctx.emit(&Event::Resolved {
+                reference: key.name.clone(),
+                digest: image.manifest.descriptor().digest,
+            });
+            Ok((key, image))
         }))
         .await?;
         Ok(images.into_iter().collect())
@@ -79,7 +85,10 @@ impl Resolver {
             Some(Substitute::Layout(path, name)) => return of_layout(ctx, path, name.as_deref(), key).await,
             Some(Substitute::Image(reference)) => reference.clone(),
             // scan() checked the grammar of names that are no named context.
-            None => key.name.parse().map_err(|error: crate::oci::ReferenceError| missing(error.to_string(), None))?,
+            None => key
+                .name
+                .parse()
+                .map_err(|error: crate::oci::ReferenceError| missing(error.to_string(), None))?,
         };
         if let Some(store) = &self.store
             && let Some(found) = store.lookup(&reference.to_string())?
@@ -119,7 +128,8 @@ async fn of_layout(
         },
     };
     let Some(found) = found else {
-        let what = name.map_or_else(|| "more or less than one image".to_owned(), |name| format!("no image {name:?}"));
+        let what = name
+            .map_or_else(|| "more or less than one image".to_owned(), |name| format!("no image {name:?}"));
         return Err(missing(format!("named context {}: {} has {what}", key.name, path.display()), None));
     };
     load(ctx, &Place::Layout(layout), found, key, 0).await
@@ -138,7 +148,8 @@ async fn load(
     depth: usize,
 ) -> Result<BaseImage, BuildError> {
     let Place::Layout(layout) = place else { return Err(missing("not a layout".to_owned(), None)) };
-    let bytes = layout.read(&descriptor, CONFIG_LIMIT).map_err(BuildError::io(format!("read image {}", key.name)))?;
+    let bytes =
+        layout.read(&descriptor, CONFIG_LIMIT).map_err(BuildError::io(format!("read image {}", key.name)))?;
     Box::pin(document(ctx, None, place, descriptor, bytes.into(), key, depth)).await
 }
 
@@ -177,7 +188,10 @@ async fn document(
                 let selector = child.digest.to_string();
                 let raw = registries.manifest(ctx, repository, &selector).await?;
                 let raw = raw.ok_or_else(|| {
-                    missing(format!("image {}: its index names {selector}, which is not there", key.name), None)
+                    missing(
+                        format!("image {}: its index names {selector}, which is not there", key.name),
+                        None,
+                    )
                 })?;
                 let descriptor = Descriptor::of(&*raw.media_type, &raw.bytes);
                 Box::pin(document(ctx, Some(registries), place, descriptor, raw.bytes, key, depth + 1)).await
@@ -250,7 +264,8 @@ fn no_platform(key: &ImageKey, index: &Index) -> BuildError {
         .filter(|platform| platform.os != "unknown")
         .map(ToString::to_string)
         .collect();
-    let message = format!("image {} has no image for {}: it has {}", key.name, key.platform, offered.join(", "));
+    let message =
+        format!("image {} has no image for {}: it has {}", key.name, key.platform, offered.join(", "));
     missing(message, Some("choose one with --platform".to_owned()))
 }
 

@@ -159,7 +159,10 @@ impl Session {
         stages
             .entry(id)
             .or_insert_with(|| {
-                let task = tokio::spawn(async move { build_stage(&session, id).await.map(Arc::new).map_err(Arc::new) });
+                let task =
+                    tokio::spawn(
+                        async move { build_stage(&session, id).await.map(Arc::new).map_err(Arc::new) },
+                    );
                 async move {
                     match task.await {
                         Ok(result) => result,
@@ -173,6 +176,39 @@ impl Session {
                 .shared()
             })
             .clone()
+    }
+
+    /// The stages that were built.
+    pub(crate) async fn built(&self) -> Vec<(StageId, Arc<BuiltStage>)> {
+        let stages: Vec<(StageId, StageFuture)> = {
+            let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+            stages.iter().map(|(id, stage)| (*id, stage.clone())).collect()
+        };
+        let mut built = Vec::new();
+        for (id, stage) in stages {
+            built.extend(stage.await.ok().map(|stage| (id, stage)));
+        }
+        built
+    }
+
+    /// The error to show when a stage failed: its own, not that of those who waited for another.
+    pub(crate) async fn failure(&self, seen: Arc<BuildError>) -> BuildError {
+        // The others stop at their next step.
+        self.ctx.cancel();
+        let stages: Vec<StageFuture> = {
+            let stages = std::mem::take(&mut *self.stages.lock().unwrap_or_else(PoisonError::into_inner));
+            stages.into_values().collect()
+        };
+        let mut causes = vec![seen];
+        for stage in stages {
+            causes.extend(stage.await.err());
+        }
+        let is_cause =
+            |error: &Arc<BuildError>| !matches!(**error, BuildError::OtherStage | BuildError::Cancelled);
+        let cause = causes.iter().position(is_cause).unwrap_or(0);
+        let cause = causes.swap_remove(cause);
+        drop(causes);
+        Arc::try_unwrap(cause).unwrap_or_else(|shared| BuildError::Shared(shared))
     }
 
     /// Whether the layers of stage `id` are layers of the result.
@@ -190,7 +226,10 @@ impl Session {
     }
 
     /// Do something beside the build that must be done before it ends. A failure stops the build.
-    pub(crate) fn spawn(self: &Arc<Self>, work: impl Future<Output = Result<(), BuildError>> + Send + 'static) {
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        work: impl Future<Output = Result<(), BuildError>> + Send + 'static,
+    ) {
         let ctx = self.ctx.clone();
         let watched = async move {
             let result = work.await;

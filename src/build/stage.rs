@@ -1,5 +1,6 @@
 //! Building one stage: what is recorded is taken, the rest is carried out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -13,7 +14,7 @@ use crate::oci::{ChainId, Document, ImageConfig};
 use crate::plan::{Base, FileOrigin, Op, StagePlan, Step};
 use crate::tree::Tree;
 
-use super::assemble::{StageImage, assemble, history_entry};
+use super::assemble::{StageImage, assemble, history_entry, labelled};
 use super::error::{BuildError, StepPlace};
 use super::keys::{self, Form};
 use super::session::Session;
@@ -23,6 +24,8 @@ use super::step::{Made, carry_out, content_key};
 pub(crate) struct BuiltStage {
     /// Its layers and history.
     pub(crate) image: StageImage,
+    /// It was found as a whole.
+    pub(crate) found: bool,
     tree: OnceCell<Arc<Tree>>,
 }
 
@@ -91,16 +94,16 @@ pub(super) async fn build_stage(session: &Arc<Session>, id: StageId) -> Result<B
     if looked_up && let Some(image) = stage_record(session, plan).await {
         session.ctx.emit(&Event::StageCached { stage: plan.name.clone() });
         session.counts.add_cached(plan.steps.iter().filter(|step| step.op.makes_layer()).count());
-        return Ok(BuiltStage { image, tree: OnceCell::new() });
+        return Ok(BuiltStage { image, found: true, tree: OnceCell::new() });
     }
     // The base's own steps and our lookups have nothing to do with each other.
-    let hits = join_all(plan.steps.iter().zip(&session.definitions[&id].steps).map(|(step, key)| async move {
-        if looked_up && step.op.makes_layer() { find(session, *key).await } else { None }
-    }));
+    let hits =
+        join_all(plan.steps.iter().zip(&session.definitions[&id].steps).map(|(step, key)| async move {
+            if looked_up && step.op.makes_layer() { find(session, *key).await } else { None }
+        }));
     let (base, mut hits) = futures_util::future::join(begin(session, plan), hits).await;
     let mut progress = base?;
     prefetch(session, plan, &hits);
-    let mut all_found = true;
     for (index, step) in plan.steps.iter().enumerate() {
         session.ctx.check()?;
         if !step.op.makes_layer() {
@@ -140,7 +143,6 @@ pub(super) async fn build_stage(session: &Arc<Session>, id: StageId) -> Result<B
                 None => {}
             }
         }
-        all_found = false;
         session.ctx.emit(&Event::StepStarted { step: step.id, name: place.name.clone(), reason });
         let started = std::time::Instant::now();
         let parent = progress.chain();
@@ -162,15 +164,14 @@ pub(super) async fn build_stage(session: &Arc<Session>, id: StageId) -> Result<B
             created: created.or(progress.image.created).unwrap_or(0),
             duration_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             instruction: step.title.clone(),
-            inputs: std::collections::BTreeMap::new(),
+            inputs: BTreeMap::new(),
         };
         let created = Some(step_record.created);
         let keys: Vec<CacheKey> = std::iter::once(key).chain(content).collect();
         record(session, &keys, step_record, layer.as_ref(), session.is_final(id));
         progress.add(step, layer, created);
     }
-    let _ = all_found;
-    Ok(BuiltStage { image: progress.image, tree: OnceCell::new() })
+    Ok(BuiltStage { image: progress.image, found: false, tree: OnceCell::new() })
 }
 
 /// The stage before its first step.
@@ -204,7 +205,8 @@ pub(super) fn other_stage(error: &BuildError) -> BuildError {
 
 /// Begin what the steps that were not found will need: other stages, directories of the base.
 fn prefetch(session: &Arc<Session>, plan: &StagePlan, hits: &[Option<Hit>]) {
-    for (step, _) in plan.steps.iter().zip(hits).filter(|(step, hit)| step.op.makes_layer() && hit.is_none()) {
+    for (step, _) in plan.steps.iter().zip(hits).filter(|(step, hit)| step.op.makes_layer() && hit.is_none())
+    {
         for origin in step.op.origins() {
             if let FileOrigin::Stage(source) = origin {
                 drop(session.stage(*source));
@@ -282,7 +284,10 @@ async fn stage_record(session: &Session, plan: &StagePlan) -> Option<StageImage>
 }
 
 /// The image of a record: its config, and its layers with where they are. `None` when a layer is nowhere.
-pub(crate) async fn recorded_image(session: &Session, found: &Found) -> Option<(Document<ImageConfig>, StageImage)> {
+pub(crate) async fn recorded_image(
+    session: &Session,
+    found: &Found,
+) -> Option<(Document<ImageConfig>, StageImage)> {
     /// Largest config that is read, in bytes.
     const LIMIT: u64 = 4 << 20;
     let manifest = found.manifest.value();
@@ -306,13 +311,35 @@ pub(crate) async fn recorded_image(session: &Session, found: &Found) -> Option<(
     Some((config, image))
 }
 
-/// Record a stage's image, when all its layers can be had where the record goes.
-pub(crate) async fn record_stage(session: &Session, plan: &StagePlan, built: &BuiltStage) {
-    let nothing = std::collections::BTreeMap::new();
-    let image = assemble(plan, &built.image, &nothing, &nothing);
-    let config = RecordBlob::Bytes(image.config.descriptor().clone(), Arc::clone(image.config.bytes()));
-    let layers = image.layers.iter().map(|layer| RecordBlob::Home(layer.descriptor.clone(), layer.home.clone()));
-    let blobs = std::iter::once(config).chain(layers).collect();
-    let record = Record { manifest: image.manifest.clone(), blobs };
-    session.caches.store(&session.ctx, &RecordName::Stage(stage_key(session, plan)), &record).await;
+/// The key of the whole build's image.
+pub(crate) fn build_key(
+    session: &Session,
+    plan: &StagePlan,
+    labels: &BTreeMap<String, String>,
+    annotations: &BTreeMap<String, String>,
+) -> CacheKey {
+    let config = serde_json::to_vec(&labelled(&plan.config, labels)).unwrap_or_default();
+    let form = form(session);
+    keys::build(&stage_key(session, plan), &config, annotations, &form_of(&form, session))
+}
+
+/// Record the images of all stages that were built. The layers of the target are where `rehome` says.
+pub(crate) async fn record_stages(session: &Session, rehome: impl Fn(&Layer) -> Layer) {
+    let nothing = BTreeMap::new();
+    let stages = session.built().await;
+    join_all(stages.iter().filter(|(_, built)| !built.found).map(|(id, built)| {
+        let plan = &session.plan.stages[id];
+        let image = assemble(plan, &built.image, &nothing, &nothing);
+        let config = RecordBlob::Bytes(image.config.descriptor().clone(), Arc::clone(image.config.bytes()));
+        let layers = image.layers.iter().map(|layer| {
+            let home = if session.is_final(*id) { rehome(layer).home } else { layer.home.clone() };
+            RecordBlob::Home(layer.descriptor.clone(), home)
+        });
+        let blobs = std::iter::once(config).chain(layers).collect();
+        let record = Record { manifest: image.manifest.clone(), blobs };
+        async move {
+            session.caches.store(&session.ctx, &RecordName::Stage(stage_key(session, plan)), &record).await;
+        }
+    }))
+    .await;
 }

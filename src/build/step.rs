@@ -75,6 +75,7 @@ pub(super) async fn content_key(
         Op::Files(op) => {
             let selected;
             let tree;
+            let name;
             let input = match &op.origin {
                 FileOrigin::Context(_) => {
                     selected = session.contexts.select(op, step)?;
@@ -83,7 +84,8 @@ pub(super) async fn content_key(
                 FileOrigin::Image(image) => Input::Whole(image_key(&session.images, image)),
                 FileOrigin::Stage(_) => {
                     tree = origin_tree(session, op).await?;
-                    selected = session.contexts.select_in(&tree, &origin_name(session, op), op, step)?;
+                    name = origin_name(session, op);
+                    selected = session.contexts.select_in(&tree, &name, op, step)?;
                     Input::Files(selected_files(&selected))
                 }
             };
@@ -108,7 +110,7 @@ async fn packed(session: &Arc<Session>, place: &StepPlace, changes: ChangeSet) -
         source => BuildError::Pack { place: place.clone(), source },
     })?;
     let contents = Arc::new(packed.toc);
-    session.layers.made(&packed.layer, Arc::clone(&contents), None);
+    session.layers.made(&packed.layer, Arc::clone(&contents));
     keep_toc(session, &packed.layer, contents);
     Ok(Made { layer: Some(packed.layer), created: packed.newest })
 }
@@ -125,9 +127,7 @@ fn make_directory(op: &WorkdirOp, tree: &Tree) -> Result<ChangeSet, String> {
     let owner = match op.user.as_str() {
         "" | "root" | "0" => Owner::default(),
         // Names are the image's, as for the RUNs that follow; who is not there yet owns nothing yet.
-        user => OwnerSpec::parse(user)
-            .and_then(|owner| owner.resolve(&users_of(tree)))
-            .unwrap_or_default(),
+        user => OwnerSpec::parse(user).and_then(|owner| owner.resolve(&users_of(tree))).unwrap_or_default(),
     };
     workdir(tree, &op.path, owner).map_err(|error| error.to_string())
 }
@@ -185,11 +185,13 @@ async fn copied(
     };
     let chown = owner.map(|owner| owner.resolve(&users_of(image))).transpose();
     let chown = chown.map_err(|error| refused(place, error.to_string(), None))?;
+    let name = origin_name(session, op);
     let matches = match &op.origin {
         FileOrigin::Context(_) => session.contexts.select(op, step)?,
-        _ => session.contexts.select_in(&origin, &origin_name(session, op), op, step)?,
+        _ => session.contexts.select_in(&origin, &name, op, step)?,
     };
-    let archives = if op.unpack { session.contexts.archives(&session.scratch, &matches, step)? } else { Vec::new() };
+    let archives =
+        if op.unpack { session.contexts.archives(&session.scratch, &matches, step)? } else { Vec::new() };
     let mut matches = matches.into_iter();
     let mut archives = archives.iter();
     let mut sources = Vec::new();
@@ -302,10 +304,10 @@ async fn ran(
     let ended = i64::try_from(ended).unwrap_or(i64::MAX);
     let clamp = session.settings.pack.clamp;
     let created = Some(clamp.map_or(ended, |clamp| ended.min(clamp)));
-    let from = upper.clone();
+    let (from, inner) = (upper.clone(), session.ctx.clone());
     let changes = session
         .ctx
-        .blocking(move || diff(&from, &lowers))
+        .blocking(move || diff(&inner, &from, &lowers))
         .await
         .map_err(|error| refused(place, error.to_string(), None))?;
     let Made { layer, .. } = packed(session, place, changes).await?;

@@ -94,11 +94,13 @@ impl Caches {
 
     /// Keep a record in all caches that are written to.
     pub(crate) async fn store(&self, ctx: &Ctx, name: &RecordName, record: &Record) {
-        join_all(self.writers.iter().filter(|backend| !self.has_failed(backend.as_ref())).map(|backend| async move {
-            if let Err(error) = backend.store(ctx, name, record).await {
-                self.fail(ctx, backend.as_ref(), "written", &error);
-            }
-        }))
+        join_all(self.writers.iter().filter(|backend| !self.has_failed(backend.as_ref())).map(
+            |backend| async move {
+                if let Err(error) = backend.store(ctx, name, record).await {
+                    self.fail(ctx, backend.as_ref(), "written", &error);
+                }
+            },
+        ))
         .await;
     }
 
@@ -146,7 +148,12 @@ impl Found {
     }
 
     /// A small blob of the record.
-    pub(crate) async fn blob(&self, ctx: &Ctx, descriptor: &Descriptor, limit: u64) -> Result<Arc<[u8]>, CacheError> {
+    pub(crate) async fn blob(
+        &self,
+        ctx: &Ctx,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<Arc<[u8]>, CacheError> {
         self.backend.read(ctx, descriptor, limit).await
     }
 

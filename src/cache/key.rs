@@ -57,7 +57,11 @@ impl KeyWriter {
     }
 
     /// Values in order.
-    pub(crate) fn list<T: AsRef<[u8]>>(&mut self, name: &str, values: impl IntoIterator<Item = T>) -> &mut Self {
+    pub(crate) fn list<T: AsRef<[u8]>>(
+        &mut self,
+        name: &str,
+        values: impl IntoIterator<Item = T>,
+    ) -> &mut Self {
         let values: Vec<T> = values.into_iter().collect();
         self.number(name, values.len() as u64);
         for value in values {

@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use crate::ctx::Ctx;
 use crate::layer::BlobHome;
 use crate::oci::{Descriptor, Document, Manifest, Repository};
-use crate::registry::{BlobSource, Registries, RegistryError};
+use crate::registry::{Registries, RegistryError, from_bytes, from_file};
 
 use super::backend::{CacheBackend, CacheError};
 use super::record::{Record, RecordBlob, RecordName};
@@ -34,11 +34,11 @@ impl RepositoryCache {
         let (registries, target, descriptor) = (&self.registries, &self.repository, blob.descriptor());
         match blob {
             RecordBlob::Bytes(_, bytes) => {
-                let source = BlobSource::bytes(Arc::clone(bytes));
+                let source = from_bytes(Arc::clone(bytes));
                 registries.push_blob(ctx, target, descriptor, &[], Some(source)).await?;
             }
             RecordBlob::Home(_, BlobHome::Local(path)) => {
-                let source = BlobSource::file(path.clone());
+                let source = from_file(path.clone());
                 registries.push_blob(ctx, target, descriptor, &[], Some(source)).await?;
             }
             RecordBlob::Home(_, BlobHome::Remote(from)) => {

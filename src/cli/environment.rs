@@ -52,6 +52,11 @@ impl Environment {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The directories of PATH.
+    pub(crate) fn search_path(&self) -> Vec<PathBuf> {
+        self.filled("PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default()
+    }
+
     /// Files that may hold registry credentials, the first asked first. `explicit` is `--authfile`.
     /// `inline` is where the text of `DOCKER_AUTH_CONFIG` was put, when there is one.
     pub(crate) fn auth_files(&self, explicit: Option<&Path>, inline: Option<PathBuf>) -> Vec<PathBuf> {

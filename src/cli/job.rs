@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::error::ErrorKind as ClapKind;
+use ocistage::dockerfile::InstructionKind;
 use ocistage::{
     BuildReport, BuildRequest, Builder, CancellationToken, Error, ErrorKind, Event, EventSink, OutputRequest,
     PushReport, PushRequest,
@@ -42,6 +43,17 @@ impl Job {
             Work::Push(_) => None,
         }
     }
+}
+
+/// Whether the Dockerfile of `request` has a RUN, as a trigger or for itself.
+pub(crate) fn runs_commands(request: &BuildRequest) -> bool {
+    ocistage::dockerfile::parse(&request.dockerfile).file.instructions.iter().any(|instruction| {
+        match &instruction.kind {
+            InstructionKind::Run(_) => true,
+            InstructionKind::Onbuild(onbuild) => matches!(onbuild.trigger.kind, InstructionKind::Run(_)),
+            _ => false,
+        }
+    })
 }
 
 /// Reads the command line. What needs no library is done here and now: then the answer is an exit status.

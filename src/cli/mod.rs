@@ -30,5 +30,5 @@ mod request;
 mod results;
 mod spool;
 
-pub(crate) use job::{Job, cannot_start, carry_out, prepare};
+pub(crate) use job::{Job, cannot_start, carry_out, prepare, runs_commands};
 pub(crate) use panic::{guard, watch};

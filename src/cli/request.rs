@@ -335,7 +335,12 @@ fn registries(
     if asked.insecure {
         insecure.extend(asked.tags.iter().map(|tag| tag.repository.host().clone()));
     }
-    Ok(RegistryRequest { auth_files: environment.auth_files(common.authfile.as_deref(), inline), insecure })
+    Ok(RegistryRequest {
+        auth_files: environment.auth_files(common.authfile.as_deref(), inline),
+        helper_directories: environment.search_path(),
+        proxies: environment.proxies().map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
+        insecure,
+    })
 }
 
 fn state(

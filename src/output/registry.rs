@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use crate::ctx::{Ctx, Event};
 use crate::layer::{BlobHome, Image, Layer};
 use crate::oci::{Descriptor, Reference, Repository};
-use crate::registry::{BlobSource, Registries, RegistryError};
+use crate::registry::{Registries, RegistryError, from_bytes, from_file};
 
 use super::backend::{Exported, Output, OutputError};
 
@@ -21,13 +21,18 @@ pub(crate) struct RegistryOutput {
 
 impl RegistryOutput {
     /// Push under all of `references`.
-    pub(crate) fn new(registries: Registries, references: Vec<Reference>, mount_from: Vec<Repository>) -> Self {
+    pub(crate) fn new(
+        registries: Registries,
+        references: Vec<Reference>,
+        mount_from: Vec<Repository>,
+    ) -> Self {
         Self { registries, references, mount_from }
     }
 
     /// Each repository once.
     fn repositories(&self) -> Vec<&Repository> {
-        let mut list: Vec<&Repository> = self.references.iter().map(|reference| &reference.repository).collect();
+        let mut list: Vec<&Repository> =
+            self.references.iter().map(|reference| &reference.repository).collect();
         list.sort();
         list.dedup();
         list
@@ -41,24 +46,13 @@ impl RegistryOutput {
         content: &Content,
     ) -> Result<(), RegistryError> {
         let on_host = |repository: &&Repository| repository.host() == target.host() && *repository != target;
-        let mut sources: Vec<Repository> = self.mount_from.iter().filter(on_host).cloned().collect();
+        let sources: Vec<Repository> = self.mount_from.iter().filter(on_host).cloned().collect();
         let source = match content {
-            Content::Bytes(bytes) => BlobSource::bytes(Arc::clone(bytes)),
-            Content::Home(BlobHome::Local(path)) => BlobSource::file(path.clone()),
+            Content::Bytes(bytes) => from_bytes(Arc::clone(bytes)),
+            Content::Home(BlobHome::Local(path)) => from_file(path.clone()),
             Content::Home(BlobHome::Remote(from)) => {
-                if from.host() != target.host() {
-                    self.registries.copy_blob(ctx, from, target, descriptor).await?;
-                    return Ok(());
-                }
-                sources.retain(|known| known != from);
-                sources.insert(0, from.clone());
-                // Where the registry does not mount, the bytes go through this machine.
-                match self.registries.push_blob(ctx, target, descriptor, &sources, None).await {
-                    Err(error) if error.is_not_mountable() => {
-                        self.registries.copy_blob(ctx, from, target, descriptor).await?;
-                    }
-                    other => _ = other?,
-                }
+                // Within a registry this is a mount, or, where it does not mount, through this machine.
+                self.registries.copy_blob(ctx, from, target, descriptor).await?;
                 return Ok(());
             }
         };
@@ -88,13 +82,20 @@ impl RegistryOutput {
         if self.registries.manifest_digest(ctx, target, &selector).await? != Some(digest) {
             self.send_all(ctx, target, image).await?;
             let media_type = &manifest.descriptor().media_type;
-            let put = self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes()).await;
+            let put =
+                self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes()).await;
             match put {
                 // What was said to be present is not: forget that, send again, once.
-                Err(error) if error.is_blob_unknown() => {
-                    self.registries.forget(target);
+                Err(RegistryError::BlobsUnknown { .. }) => {
+                    for descriptor in std::iter::once(image.config.descriptor())
+                        .chain(image.layers.iter().map(|layer| &layer.descriptor))
+                    {
+                        self.registries.distrust(target, &descriptor.digest).await;
+                    }
                     self.send_all(ctx, target, image).await?;
-                    self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes()).await?;
+                    self.registries
+                        .put_manifest(ctx, target, &selector, media_type, manifest.bytes())
+                        .await?;
                 }
                 other => _ = other?,
             }

@@ -140,15 +140,6 @@ pub(crate) enum FileSource {
     },
 }
 
-/// Who owns copied files, as `--chown` says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
-    /// User.
-    pub(crate) uid: u32,
-    /// Group.
-    pub(crate) gid: u32,
-}
-
 /// RUN.
 #[derive(Clone, Debug)]
 pub(crate) struct RunOp {

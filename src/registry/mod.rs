@@ -48,4 +48,4 @@ pub(crate) use client::{Registries, RegistrySettings};
 pub(crate) use error::{RegistryError, RegistryErrorKind};
 pub(crate) use pull::RawManifest;
 pub(crate) use reader::BlobReader;
-pub(crate) use upload::BlobSource;
+pub(crate) use upload::{BlobSource, from_bytes, from_file};

@@ -5,6 +5,9 @@
 //! served ([`Rung::Whole`]); where neither goes through, PATCHes of at most 4 MiB do ([`Rung::Pieces`]).
 //! What worked is remembered per registry.
 
+use std::io;
+use std::sync::Arc;
+
 use std::io::Read;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -23,6 +26,16 @@ use crate::oci::{Descriptor, Repository};
 
 /// Opens a blob's bytes from their beginning, as often as they must be sent, outside the async threads.
 pub(crate) type BlobSource = StreamSource;
+
+/// Bytes in memory as a source.
+pub(crate) fn from_bytes(bytes: Arc<[u8]>) -> BlobSource {
+    Arc::new(move || Ok(Box::new(io::Cursor::new(Arc::clone(&bytes)))))
+}
+
+/// A file as a source.
+pub(crate) fn from_file(path: std::path::PathBuf) -> BlobSource {
+    Arc::new(move || Ok(Box::new(std::fs::File::open(&path)?)))
+}
 
 /// From this size on the content goes before the commit, so that a commit whose answer is lost can be asked
 /// again without it.
