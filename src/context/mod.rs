@@ -17,7 +17,6 @@
 
 mod archive;
 mod content;
-mod decompress;
 mod glob;
 mod hash;
 mod ignore;
@@ -26,12 +25,11 @@ mod root;
 mod select;
 mod walk;
 
-pub(crate) use archive::{ArchiveEntry, ArchiveError, archive_tree, read_archive};
-pub(crate) use decompress::{decompress, open_archive};
+pub(crate) use archive::{ArchiveEntry, ArchiveError, archive_tree, open_archive, read_archive};
 pub(crate) use glob::PatternError;
 pub(crate) use hash::{HashError, hash_contents, hash_files};
 pub(crate) use ignore::{IgnoreError, IgnoreFile, IgnoreProblem, Verdict};
 pub(crate) use pattern::SourcePattern;
 pub(crate) use root::Root;
 pub(crate) use select::{Pick, Place, SelectError, Selected, select};
-pub(crate) use walk::{ContextError, load_ignore, walk};
+pub(crate) use walk::{ContextError, walk};

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use super::content::{Files, Stamp};
 use super::glob::Glob;
-use super::ignore::{IgnoreError, IgnoreFile, Verdict};
+use super::ignore::{IgnoreFile, Verdict};
 use super::pattern::{SourcePattern, spellings};
 use super::root::{Root, read_link_at, statx_at};
 use crate::tree::{Content, ContentSource, Entry, ImagePath, Kind, Metadata, Node, Tree};
@@ -44,26 +44,7 @@ pub(crate) enum ContextError {
         /// Why not.
         source: io::Error,
     },
-    /// Its ignore file.
-    #[error(transparent)]
-    Ignore(#[from] IgnoreError),
 }
-
-/// The ignore file of a context: the first of `names` that is there, or rules that leave out nothing.
-///
-/// BuildKit looks for `<Dockerfile>.dockerignore` beside the Dockerfile and then for `.dockerignore` in the
-/// context; buildah also knows `.containerignore`. Named contexts have their own.
-pub(crate) fn load_ignore(root: &Root, names: &[&str]) -> Result<IgnoreFile, ContextError> {
-    for name in names {
-        if let Some(text) = root.read(&ImagePath::clamped(name), IGNORE_LIMIT)? {
-            return Ok(IgnoreFile::parse(name, &text)?);
-        }
-    }
-    Ok(IgnoreFile::default())
-}
-
-/// As for a Dockerfile: no honest one is near it.
-const IGNORE_LIMIT: u64 = 16 << 20;
 
 /// What is known of a path before the tree is made.
 struct Found {

@@ -241,20 +241,6 @@ fn the_dockerfile_is_read_through_links_inside_the_context_only() {
 }
 
 #[test]
-fn the_first_ignore_file_that_is_there_holds() {
-    let directory = directory(&["app.dockerignore", ".dockerignore"]);
-    let root = Root::open(directory.path()).unwrap();
-    let excluded =
-        |names: &[&str], path: &str| load_ignore(&root, names).unwrap().excluded(&ImagePath::clamped(path));
-    assert!(excluded(&["app.dockerignore", ".dockerignore"], "app.dockerignore"));
-    assert!(!excluded(&["app.dockerignore", ".dockerignore"], ".dockerignore"));
-    assert!(excluded(&["other.dockerignore", ".dockerignore"], ".dockerignore"));
-    assert!(!excluded(&["none"], ".dockerignore"));
-    fs::write(directory.path().join("bad"), "\n[\n").unwrap();
-    assert!(load_ignore(&root, &["bad"]).unwrap_err().to_string().starts_with("bad:2: "));
-}
-
-#[test]
 fn names_of_any_bytes_and_any_depth_are_found() {
     use std::os::unix::ffi::OsStrExt;
     let directory = tempfile::tempdir().unwrap();
