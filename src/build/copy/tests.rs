@@ -600,6 +600,21 @@ fn an_archive_is_laid_out_with_its_own_owners() {
 }
 
 #[test]
+fn of_the_matches_of_one_added_source_archives_are_unpacked_and_files_copied() {
+    let from = tree(&["one file 600", "two file 644"]);
+    let place = Place { tree: &from, name: "the build context", ignore: None };
+    let selected = select(place, &SourcePattern::parse("*", false).unwrap(), &IgnoreFile::default()).unwrap();
+    let mut archives = vec![Some(archive(&["in file 640"])), None].into_iter();
+    let matches = selected.into_iter().map(|selected| (selected, archives.next().unwrap())).collect();
+    let sources = vec![Source::Unpacked(matches)];
+    let op = CopyOp { sources, destination: "/o", workdir: "/", chown: None, chmod: None, link: false };
+    assert_eq!(
+        lines(&copy(&Tree::default(), &op).unwrap(), false),
+        ["/o dir 755 0:0", "/o/in file(in) 640 0:0", "/o/two file(two) 644 0:0"]
+    );
+}
+
+#[test]
 fn the_archives_own_root_does_not_change_the_destination() {
     let mut archive = archive(&["x file 600"]);
     let root =
