@@ -382,6 +382,8 @@ fn a_wildcard_may_match_nothing_and_a_plain_name_may_not() {
     };
     assert_eq!(missing("none"), "\"none\" is not in the build context");
     assert_eq!(missing("app/none/x"), "\"app/none/x\" is not in the build context");
+    assert_eq!(missing("app/redame.md"), "\"app/redame.md\" is not in the build context: did you mean \"app/readme.md\"?");
+    assert_eq!(missing("apq/readme.md"), "\"apq/readme.md\" is not in the build context: did you mean \"app/readme.md\"?");
     assert_eq!(
         missing("./a.log"),
         "\"./a.log\" is not in the build context: it is excluded by \".dockerignore:1: *.log\""
