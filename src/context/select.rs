@@ -9,7 +9,7 @@ use super::glob::Glob;
 use super::ignore::{IgnoreFile, Verdict};
 use super::pattern::{SourcePattern, spellings};
 use crate::text::suggest;
-use crate::tree::{ImagePath, Node, Tree};
+use crate::tree::{ImagePath, Kind, Node, Tree};
 
 /// One source after matching: a file, or a directory with what is chosen below it.
 #[derive(Clone, Debug)]
@@ -149,10 +149,16 @@ fn resolve(place: Place<'_>, pattern: &SourcePattern, path: &ImagePath) -> Resul
 fn missing(place: Place<'_>, pattern: &SourcePattern) -> SelectError {
     let path = ImagePath::clamped(pattern.text());
     let excluded = place.ignore.and_then(|ignore| ignore.why_excluded(&path));
-    let hint = excluded.map(|rule| format!("it is excluded by {rule:?}")).or_else(|| {
-        let similar = similar(place.tree, &path)?;
-        Some(format!("did you mean {similar:?}?"))
-    });
+    let hint = excluded
+        .map(|rule| format!("it is excluded by {rule:?}"))
+        .or_else(|| match place.tree.get(&path).map(|node| &node.entry.kind) {
+            Some(Kind::Symlink { target }) => {
+                let target = String::from_utf8_lossy(target);
+                Some(format!("it is a symbolic link to {target:?}, which is not there or left out"))
+            }
+            _ => None,
+        })
+        .or_else(|| similar(place.tree, &path).map(|similar| format!("did you mean {similar:?}?")));
     SelectError::Missing { source_path: pattern.text().to_owned(), place: place.name.to_owned(), hint }
 }
 
@@ -168,6 +174,9 @@ fn similar(tree: &Tree, path: &ImagePath) -> Option<String> {
         }
         let names = tree.children(&real).filter_map(|(path, _)| std::str::from_utf8(path.name()).ok());
         let meant = suggest(std::str::from_utf8(component).ok()?, names).filter(|_| !slip)?;
+        if meant.as_bytes() == component {
+            return None;
+        }
         real = real.child(meant);
         slip = true;
     }

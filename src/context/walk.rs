@@ -71,11 +71,13 @@ pub(crate) fn walk(
         ignore,
         found: BTreeMap::new(),
         whole: BTreeSet::new(),
+        missed: BTreeSet::new(),
         buffer: vec![MaybeUninit::uninit(); BUFFER],
     };
     for pattern in patterns {
         walker.take(pattern)?;
     }
+    walker.add_neighbours();
     Ok(walker.tree())
 }
 
@@ -85,12 +87,23 @@ const BUFFER: usize = 64 << 10;
 /// A name in a directory, and what it is when the file system says so at once.
 type Name = (Vec<u8>, FileType);
 
+/// As many names are looked at for one that was meant.
+const NEIGHBOURS: usize = 1_000;
+
+impl Found {
+    fn nothing(kind: Kind) -> Self {
+        Self { kind, mode: 0, mtime: 0, capability: None, stamp: None, inode: None, excluded: false }
+    }
+}
+
 struct Walker<'w> {
     root: &'w Arc<Root>,
     ignore: &'w IgnoreFile,
     found: BTreeMap<ImagePath, Found>,
     /// Directories of which everything was found.
     whole: BTreeSet<ImagePath>,
+    /// Directories in which a plain name was not found.
+    missed: BTreeSet<ImagePath>,
     buffer: Vec<MaybeUninit<u8>>,
 }
 
@@ -105,7 +118,10 @@ impl Walker<'_> {
                     break;
                 }
             }
-            let Some(next) = next else { return Ok(()) };
+            let Some(next) = next else {
+                self.missed.insert(directory);
+                return Ok(());
+            };
             directory = next;
         }
         let mut matches = Vec::new();
@@ -268,6 +284,20 @@ impl Walker<'_> {
         Ok(())
     }
 
+    /// The names beside one that is missing, so that whoever reports it can tell which one was meant. They
+    /// have no contents: a source is missing, so nothing will be copied.
+    fn add_neighbours(&mut self) {
+        for directory in std::mem::take(&mut self.missed) {
+            for (name, kind) in self.names(&directory).unwrap_or_default().into_iter().take(NEIGHBOURS) {
+                let path = directory.child(&name);
+                if !self.ignore.excluded(&path) {
+                    let kind = if kind.is_dir() { Kind::Directory } else { Kind::File { size: 0 } };
+                    self.found.entry(path).or_insert_with(|| Found::nothing(kind));
+                }
+            }
+        }
+    }
+
     fn names(&mut self, directory: &ImagePath) -> Result<Vec<Name>, ContextError> {
         match self.open_names(directory) {
             Ok((_, names)) => Ok(names),
@@ -306,13 +336,10 @@ impl Walker<'_> {
         excluded: bool,
     ) -> Result<Option<Found>, ContextError> {
         let mut found = Found {
-            kind: Kind::Directory,
             mode: u32::from(stat.stx_mode) & 0o7777,
             mtime: stat.stx_mtime.tv_sec,
-            capability: None,
-            stamp: None,
-            inode: None,
             excluded,
+            ..Found::nothing(Kind::Directory)
         };
         match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::Directory => {}

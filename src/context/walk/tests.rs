@@ -51,8 +51,9 @@ fn walked_with(directory: &Path, ignore: &str, sources: &[&str], parents: bool) 
     walk(&root, &ignore, &patterns.iter().collect::<Vec<_>>()).unwrap()
 }
 
+/// What was found, without the names that are there only for hints.
 fn names(tree: &Tree) -> Vec<String> {
-    tree.iter().map(|(path, _)| path.to_string()).collect()
+    tree.iter().filter(|(_, node)| node.entry.metadata.mode != 0).map(|(path, _)| path.to_string()).collect()
 }
 
 #[test]
@@ -63,10 +64,26 @@ fn only_what_is_selected_is_found() {
     assert_eq!(found(&["a/x", "top"]), ["/a", "/a/x", "/top"]);
     assert_eq!(found(&["*/x"]), ["/a", "/a/x", "/b", "/b/x", "/c"]);
     assert_eq!(found(&["c/*"]), ["/c", "/c/d", "/c/d/e", "/c/d/f", "/c/z"]);
-    assert_eq!(found(&["none", "a/none/x"]), ["/a"]);
     assert_eq!(found(&["../c/./d/../d/e"]), ["/c", "/c/d", "/c/d/e"]);
+    assert_eq!(found(&["none", "a/none/x"]), ["/a"]);
     assert_eq!(found(&["a", "."]).len(), 11);
     assert_eq!(found(&[]), [""; 0]);
+}
+
+#[test]
+fn beside_a_missing_name_the_others_are_known_without_contents() {
+    let directory = directory(&["src/main.rs", "readme.md", "secret"]);
+    let tree = walked(directory.path(), "secret", &["raedme.md", "src/main.rs"]);
+    assert_eq!(names(&tree), ["/src", "/src/main.rs"]);
+    assert!(tree.get(&ImagePath::clamped("secret")).is_none());
+    assert!(tree.get(&ImagePath::clamped("readme.md")).unwrap().content.is_none());
+    assert!(tree.get(&ImagePath::clamped("src/main.rs")).unwrap().content.is_some());
+    let place = Place { tree: &tree, name: "the build context", ignore: None };
+    let pattern = SourcePattern::parse("raedme.md", false).unwrap();
+    assert_eq!(
+        select(place, &pattern, &IgnoreFile::default()).unwrap_err().to_string(),
+        "\"raedme.md\" is not in the build context: did you mean \"readme.md\"?"
+    );
 }
 
 #[test]
