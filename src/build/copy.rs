@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::chmod::Chmod;
+use super::extract::Archive;
+use super::owner::Owner;
 use super::target::{NotADirectory, Target};
-use super::{Archive, Chmod, Owner};
 use crate::context::Selected;
 use crate::tree::{ChangeSet, Content, ContentHash, Entry, ImagePath, Kind, Metadata, Node, Tree, TreeError};
 

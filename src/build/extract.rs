@@ -1,7 +1,7 @@
 //! ADD of a local archive: its entries laid out in the destination.
 
-use super::Owner;
 use super::copy::CopyError;
+use super::owner::Owner;
 use super::target::Target;
 use crate::context::ArchiveEntry;
 use crate::tree::{ImagePath, Kind};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Owner;
+use super::owner::Owner;
 use crate::tree::{
     Change, ChangeSet, Content, ContentHash, Entry, ImagePath, Kind, Metadata, Tree, TreeError,
 };

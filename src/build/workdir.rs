@@ -1,7 +1,7 @@
 //! WORKDIR as a change of files: the directory has to be there.
 
-use super::Owner;
 use super::copy::CopyError;
+use super::owner::Owner;
 use super::target::Target;
 use crate::tree::{ChangeSet, ImagePath, Tree};
 

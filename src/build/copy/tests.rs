@@ -1,7 +1,8 @@
 //! Every rule of COPY and ADD by its name, on trees in memory.
 
 use super::*;
-use crate::build::{OwnerSpec, workdir};
+use crate::build::owner::OwnerSpec;
+use crate::build::workdir::workdir;
 use crate::context::{ArchiveEntry, IgnoreFile, Place, SelectError, SourcePattern, select};
 use crate::tree::{Change, Users};
 
@@ -30,7 +31,7 @@ fn tree(lines: &[&str]) -> Tree {
             }
             "fifo" => changes.put(path, entry(Kind::Fifo)),
             link if link.starts_with("->") => {
-                changes.put(path, entry(Kind::Symlink { target: link[2..].into() }))
+                changes.put(path, entry(Kind::Symlink { target: link[2..].into() }));
             }
             first => {
                 let target = ImagePath::clamped(first.strip_prefix('=').unwrap());
