@@ -78,7 +78,7 @@ pub(crate) enum CopyError {
     Root,
     /// A hard link of an archive that leads to nothing, or to a file whose bytes are not at hand.
     #[error(
-        "archive entry {path} is a hard link to {target}, which is neither before it in the archive nor a file at the destination"
+        "archive entry {path} is a hard link to {target}, which is no earlier file of it and none at the destination"
     )]
     HardLink {
         /// In the archive.

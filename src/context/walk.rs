@@ -5,8 +5,8 @@
 //! directories without anything left in them are not even read. Nothing is opened but directories: what files
 //! contain is read later, through the tree's [`Content`]s, which notice when a file has changed since.
 //!
-//! Everything belongs to root, whoever owns it on the host. Of extended attributes only the file capabilities of
-//! executables are taken (`security.capability`): the rest depends on the machine and how files got there.
+//! Everything belongs to root, whoever owns it on the host. Of extended attributes only the file capabilities
+//! of executables are taken (`security.capability`): the rest depends on the machine and how files got there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

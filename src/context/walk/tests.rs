@@ -21,8 +21,8 @@ fn ctx() -> Ctx {
     Ctx::new(Arc::new(Silent), tokio_util::sync::CancellationToken::new(), 2)
 }
 
-/// A directory with these files; names that end in a slash are directories, `a -> b` is a link. A file's content
-/// is its own name.
+/// A directory with these files; names that end in a slash are directories, `a -> b` is a link. A file's
+/// content is its own name.
 fn directory(names: &[&str]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for name in names {
