@@ -36,7 +36,10 @@ pub(crate) enum Source<'a> {
     Files(Vec<Selected<'a>>),
     /// A file with bytes of our own: a heredoc, a download.
     Inline(Inline),
-    /// ADD of a local archive: its entries, to be laid out in the destination.
+    /// The same of an ADD that unpacks: each match that is an archive with its entries, which are laid out in
+    /// the destination.
+    Unpacked(Vec<(Selected<'a>, Option<Archive>)>),
+    /// An archive that is in no tree.
     Archive(&'a Archive),
 }
 
@@ -75,7 +78,7 @@ pub(crate) enum CopyError {
     Root,
     /// A hard link of an archive that leads to nothing, or to a file whose bytes are not at hand.
     #[error(
-        "archive entry {path} is a hard link to {target}, which is neither before it in the archive nor a file at the destination"
+        "archive entry {path} is a hard link to {target}, which is no earlier file of it and none at the destination"
     )]
     HardLink {
         /// In the archive.
@@ -122,11 +125,15 @@ pub(crate) fn copy(image: &Tree, op: &CopyOp<'_>) -> Result<ChangeSet, CopyError
                 }
             }
             Source::Inline(inline) => copier.copy_inline(inline)?,
-            Source::Archive(archive) => {
-                let destination = copier.target.resolve(&ImagePath::root(), &copier.destination(), true)?;
-                copier.target.make_directories(&destination, 0o755, op.chown.unwrap_or_default())?;
-                archive.lay_out(&mut copier.target, &destination, op.chown)?;
+            Source::Unpacked(matches) => {
+                for (selected, archive) in matches {
+                    match archive {
+                        Some(archive) => copier.lay_out(archive)?,
+                        None => copier.copy_selected(selected)?,
+                    }
+                }
             }
+            Source::Archive(archive) => copier.lay_out(archive)?,
         }
     }
     Ok(copier.target.finish())
@@ -150,6 +157,9 @@ impl Copier<'_> {
     fn check_destination(&self) -> Result<(), CopyError> {
         let files = self.op.sources.iter().any(|source| match source {
             Source::Files(matches) => matches.iter().any(|selected| !selected.is_directory()),
+            Source::Unpacked(matches) => {
+                matches.iter().any(|(selected, archive)| archive.is_none() && !selected.is_directory())
+            }
             Source::Inline(_) => true,
             Source::Archive(_) => false,
         });
@@ -212,6 +222,12 @@ impl Copier<'_> {
             self.place(path, pick.node, first)?;
         }
         Ok(())
+    }
+
+    fn lay_out(&mut self, archive: &Archive) -> Result<(), CopyError> {
+        let destination = self.target.resolve(&ImagePath::root(), &self.destination(), true)?;
+        self.target.make_directories(&destination, 0o755, self.op.chown.unwrap_or_default())?;
+        archive.lay_out(&mut self.target, &destination, self.op.chown)
     }
 
     fn copy_inline(&mut self, inline: &Inline) -> Result<(), CopyError> {

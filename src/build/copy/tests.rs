@@ -1,7 +1,8 @@
 //! Every rule of COPY and ADD by its name, on trees in memory.
 
 use super::*;
-use crate::build::{OwnerSpec, workdir};
+use crate::build::owner::OwnerSpec;
+use crate::build::workdir::workdir;
 use crate::context::{ArchiveEntry, IgnoreFile, Place, SelectError, SourcePattern, select};
 use crate::tree::{Change, Users};
 
@@ -30,7 +31,7 @@ fn tree(lines: &[&str]) -> Tree {
             }
             "fifo" => changes.put(path, entry(Kind::Fifo)),
             link if link.starts_with("->") => {
-                changes.put(path, entry(Kind::Symlink { target: link[2..].into() }))
+                changes.put(path, entry(Kind::Symlink { target: link[2..].into() }));
             }
             first => {
                 let target = ImagePath::clamped(first.strip_prefix('=').unwrap());
@@ -334,7 +335,10 @@ fn links_that_lead_out_stay_inside_the_tree() {
     let place = Place { tree: &from, name: "the build context", ignore: None };
     let pattern = SourcePattern::parse("out", false).unwrap();
     let error = select(place, &pattern, &IgnoreFile::default()).unwrap_err();
-    assert_eq!(error.to_string(), "\"out\" is not in the build context");
+    assert_eq!(
+        error.to_string(),
+        "\"out\" is not in the build context: it is a symbolic link to \"../../etc/passwd\", which is not there or left out"
+    );
     let with_etc = tree(&["etc dir", "etc/passwd file 644", "out ->../../etc/passwd 777"]);
     assert_eq!(Case::new(&with_etc, &Tree::default()).copy(&["out"], "/x"), ["/x file(etc/passwd) 644 0:0"]);
 }
@@ -382,6 +386,14 @@ fn a_wildcard_may_match_nothing_and_a_plain_name_may_not() {
     };
     assert_eq!(missing("none"), "\"none\" is not in the build context");
     assert_eq!(missing("app/none/x"), "\"app/none/x\" is not in the build context");
+    assert_eq!(
+        missing("app/redame.md"),
+        "\"app/redame.md\" is not in the build context: did you mean \"app/readme.md\"?"
+    );
+    assert_eq!(
+        missing("apq/readme.md"),
+        "\"apq/readme.md\" is not in the build context: did you mean \"app/readme.md\"?"
+    );
     assert_eq!(
         missing("./a.log"),
         "\"./a.log\" is not in the build context: it is excluded by \".dockerignore:1: *.log\""
@@ -597,6 +609,21 @@ fn an_archive_is_laid_out_with_its_own_owners() {
     let owned = add(&Tree::default(), &archive, "/o", Some(Owner { uid: 1, gid: 2 })).unwrap();
     assert_eq!(owned[0], "/o dir 755 1:2");
     assert_eq!(owned[2], "/o/d/f file(d/f) 600 1:2");
+}
+
+#[test]
+fn of_the_matches_of_one_added_source_archives_are_unpacked_and_files_copied() {
+    let from = tree(&["one file 600", "two file 644"]);
+    let place = Place { tree: &from, name: "the build context", ignore: None };
+    let selected = select(place, &SourcePattern::parse("*", false).unwrap(), &IgnoreFile::default()).unwrap();
+    let mut archives = vec![Some(archive(&["in file 640"])), None].into_iter();
+    let matches = selected.into_iter().map(|selected| (selected, archives.next().unwrap())).collect();
+    let sources = vec![Source::Unpacked(matches)];
+    let op = CopyOp { sources, destination: "/o", workdir: "/", chown: None, chmod: None, link: false };
+    assert_eq!(
+        lines(&copy(&Tree::default(), &op).unwrap(), false),
+        ["/o dir 755 0:0", "/o/in file(in) 640 0:0", "/o/two file(two) 644 0:0"]
+    );
 }
 
 #[test]
