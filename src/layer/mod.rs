@@ -7,6 +7,23 @@
 //!
 //! Layers know nothing of registries, images' configs or steps.
 
+mod diff;
+mod extract;
 mod image;
+mod members;
+mod pack;
+mod rooted;
+pub(crate) mod toc;
+mod unpack;
 
+pub(crate) use diff::{DiffError, diff};
+pub(crate) use extract::extract;
 pub(crate) use image::{BlobHome, Image, Layer};
+pub(crate) use members::{Limits, ReadLayerError};
+pub(crate) use pack::{PackError, PackOptions, Packed, pack};
+pub(crate) use rooted::Rooted;
+pub(crate) use toc::TocError;
+pub(crate) use unpack::{OverlayStyle, Owners, UnpackOptions, unpack};
+
+#[cfg(test)]
+mod tests;
