@@ -43,7 +43,7 @@ impl Setup {
     pub(crate) fn new(request: &BuildRequest) -> Result<Self, Error> {
         Ok(Self {
             registries: registries(&request.registries)?,
-            temporary: if request.state.ephemeral { request.state.dir.clone() } else { request.state.dir.join(TEMPORARY) },
+            temporary: temporary(&request.state),
             kept: (!request.state.ephemeral).then(|| request.state.dir.clone()),
             unpacking: unpacking(),
             state: request.state.clone(),
@@ -58,11 +58,11 @@ impl Setup {
 
     /// The local store, when there is one.
     pub(crate) fn existing_store(&self) -> Option<Layout> {
-        Layout::open(self.state.dir.join(STORE)).ok()
+        Layout::open(store_path(&self.state)).ok()
     }
 
     fn store(&self) -> Result<Layout, BuildError> {
-        Ok(Layout::create(self.state.dir.join(STORE))?)
+        Ok(Layout::create(store_path(&self.state))?)
     }
 
     /// Where the blobs of new layers are written: the local cache itself where there is one.
@@ -136,6 +136,16 @@ impl Setup {
                 .map_err(|error| error.to_string())
         })
     }
+}
+
+/// Where the local store is.
+pub(crate) fn store_path(state: &StateRequest) -> PathBuf {
+    state.dir.join(STORE)
+}
+
+/// Where temporary directories are made. With nothing to keep, the state directory is one itself.
+pub(crate) fn temporary(state: &StateRequest) -> PathBuf {
+    if state.ephemeral { state.dir.clone() } else { state.dir.join(TEMPORARY) }
 }
 
 /// The registries of a request, with the credentials of its files.

@@ -23,7 +23,7 @@ pub(crate) use image::{BlobHome, Image, Layer};
 pub(crate) use members::{Limits, ReadLayerError};
 pub(crate) use pack::{PackError, PackOptions, Packed, pack};
 pub(crate) use rooted::Rooted;
-pub(crate) use source::{ImageSource, Loaded, SourceError, load};
+pub(crate) use source::{ImageFile, Loaded, SourceError, load};
 pub(crate) use toc::TocError;
 pub(crate) use unpack::{OverlayStyle, Owners, UnpackOptions, unpack};
 

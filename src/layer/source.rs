@@ -24,7 +24,7 @@ use crate::tree::ImagePath;
 
 /// Where an image is, in skopeo's notation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ImageSource {
+pub(crate) enum ImageFile {
     /// A folder that is an OCI layout.
     Layout {
         /// The folder.
@@ -102,7 +102,7 @@ const DOCUMENT_LIMIT: u64 = 4 << 20;
 /// Indexes in indexes.
 const DEPTH_LIMIT: usize = 4;
 
-impl ImageSource {
+impl ImageFile {
     /// Parse `text`; `None` when it does not begin with a known transport.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (transport, rest) = text.split_once(':')?;
@@ -128,7 +128,7 @@ impl ImageSource {
     }
 }
 
-impl fmt::Display for ImageSource {
+impl fmt::Display for ImageFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (transport, name) = match self {
             Self::Layout { name, .. } => ("oci", name),
@@ -144,22 +144,22 @@ impl fmt::Display for ImageSource {
 /// compressed as `compress` says.
 pub(crate) fn load(
     ctx: &Ctx,
-    source: &ImageSource,
+    source: &ImageFile,
     store: &Layout,
     compress: CompressOptions,
 ) -> Result<Loaded, SourceError> {
     let loader = Loader { ctx, path: source.path() };
     match source {
-        ImageSource::Layout { directory, name } => {
+        ImageFile::Layout { directory, name } => {
             let layout = Layout::open(directory)?;
             let index = layout.index()?;
             loader.select(&layout, index.value(), name.as_deref())
         }
-        ImageSource::LayoutArchive { name, .. } => {
+        ImageFile::LayoutArchive { name, .. } => {
             let index = loader.import(store)?;
             loader.select(store, &index, name.as_deref())
         }
-        ImageSource::DockerArchive { name, .. } => loader.docker(store, name.as_deref(), compress),
+        ImageFile::DockerArchive { name, .. } => loader.docker(store, name.as_deref(), compress),
     }
 }
 
