@@ -179,6 +179,21 @@ fn a_blob_is_verified_while_it_is_read_and_before_it_is_kept() {
 }
 
 #[test]
+fn a_decoder_reads_far_enough_to_verify_its_blob() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = Layout::create(directory.path()).unwrap();
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        let options = CompressOptions { compression, level: None, threads: 1 };
+        let mut wrong = write_layer(&layout, &sample(300_000), options).descriptor;
+        let blob = fs::File::open(layout.path(&wrong.digest)).unwrap();
+        wrong.digest = Digest::of(b"another blob of this size");
+        let mut plain = decoder(compression, Verified::new(blob, &wrong)).unwrap();
+        let error = io::copy(&mut plain, &mut io::sink()).unwrap_err().to_string();
+        assert!(error.contains("is damaged"), "{compression:?}: {error}");
+    }
+}
+
+#[test]
 fn a_layout_on_disk_is_as_the_image_specification_says() {
     let directory = tempfile::tempdir().unwrap();
     let layout = Layout::create(directory.path().join("new")).unwrap();

@@ -352,7 +352,7 @@ impl Loader<'_> {
                     links.insert(path.clone(), target);
                 }
                 MemberKind::Hardlink { target } => {
-                    drop(links.insert(path.clone(), ImagePath::clamped(target)))
+                    drop(links.insert(path.clone(), ImagePath::clamped(target)));
                 }
                 _ => {}
             }
