@@ -1,5 +1,6 @@
 //! An OCI image-layout directory (image-spec, image-layout.md).
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -235,6 +236,20 @@ impl Layout {
             }
             index.manifests.retain(|old| !is_replaced(old, &entry));
             index.manifests.push(entry);
+        })
+    }
+
+    /// Let each name stand for its descriptor, all in one change of the index.
+    pub(crate) fn tag_all(&self, names: &BTreeMap<String, Descriptor>) -> Result<(), LayoutError> {
+        self.edit(|index| {
+            index.manifests.retain(|old| {
+                !old.annotations.get(ANNOTATION_REF_NAME).is_some_and(|name| names.contains_key(name))
+            });
+            index.manifests.extend(names.iter().map(|(name, descriptor)| {
+                let mut entry = descriptor.clone();
+                entry.annotations.insert(ANNOTATION_REF_NAME.to_owned(), name.clone());
+                entry
+            }));
         })
     }
 

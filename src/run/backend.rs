@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ctx::{Ctx, OutputStream};
 use crate::rootfs::Rootfs;
 
 /// One command to carry out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RunSpec {
     /// The root, as directories for an overlay.
     pub(crate) rootfs: Rootfs,
@@ -27,7 +29,7 @@ pub(crate) struct RunSpec {
 }
 
 /// The network that a command sees.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Network {
     /// The host's.
     #[default]
@@ -38,7 +40,7 @@ pub(crate) enum Network {
 
 /// A mount of one command. Targets are paths inside the image, absolute; missing targets are created for
 /// the step and removed after it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum RunMount {
     /// A file or directory of the host.
     Bind {
@@ -59,7 +61,7 @@ pub(crate) enum RunMount {
 }
 
 /// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum RunStatus {
     /// It exited with this status.
     Exited(i32),

@@ -8,7 +8,30 @@
 //! overlay's upper directory by `layer`.
 
 mod backend;
+mod bundle;
+mod caps;
+mod enter;
+mod files;
+mod helper;
+mod init;
+mod native;
+mod policy;
+mod probe;
+mod programs;
+mod request;
+mod runc;
+mod select;
+mod subid;
+#[cfg(test)]
+mod tests;
+mod user;
 
 pub(crate) use backend::{
     Network, RunBackend, RunError, RunMount, RunOutcome, RunOutput, RunSpec, RunStatus, RunSupport,
 };
+pub use enter::{EnterError, Entered, enter};
+pub use init::init_if_asked;
+pub(crate) use native::Native;
+pub(crate) use runc::Runc;
+pub use select::BackendChoice;
+pub(crate) use select::{NoBackend, select};

@@ -1,0 +1,203 @@
+//! The root of a step: mounted, looked at, and given the mount points that it lacks.
+//!
+//! A container needs `/proc`, `/dev`, `/etc/resolv.conf` and the targets of its mounts to exist, and an image
+//! need not have them. Making them in the writable layer would leave them, and changed parent directories,
+//! in the image. So what is missing is made in a directory of its own that becomes one more read-only layer
+//! between the image's and the writable one: whatever the step does, the writable layer never has them, and
+//! nothing needs to be removed by hand afterwards, when paths can no longer be trusted.
+//!
+//! To know what is missing the image is mounted once just to be looked at; only if something is missing is
+//! it mounted again with that layer.
+
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File, Permissions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Timespec, Timestamps};
+
+use super::super::RunMount;
+use super::super::request::{During, Report, Request};
+use super::super::user::{Identity, identity};
+use crate::rootfs::{Inside, Place, attach, new_filesystem};
+use crate::sys::MountAttributes;
+
+/// A root that is ready for its mounts.
+pub(super) struct Prepared {
+    /// The root, mounted at [`Prepared::at`].
+    pub(super) inside: Inside,
+    /// Where it is mounted, as seen before the root is entered.
+    pub(super) at: PathBuf,
+    /// A directory in memory that only this step sees, and that goes with it.
+    pub(super) memory: PathBuf,
+    /// Who the command runs as.
+    pub(super) identity: Identity,
+}
+
+/// A place that a mount needs.
+#[derive(Clone, Debug)]
+struct Target {
+    path: Vec<u8>,
+    directory: bool,
+}
+
+/// The directories that are mounted over in every step. They must be what they seem: a link there could only
+/// be meant to mislead.
+const DIRECTORIES: [&str; 3] = ["proc", "sys", "dev"];
+
+/// Mount the root of `request` and look up what must be known of it.
+pub(super) fn prepare(request: &Request) -> Result<Prepared, Report> {
+    let rootfs = &request.spec.rootfs;
+    let memory = rootfs.work.join("memory");
+    make_directory(&memory, 0o700)?;
+    let limits = MountAttributes { no_suid: true, no_dev: true, ..MountAttributes::default() };
+    let tmpfs = new_filesystem("tmpfs", &[("mode", "0700")], limits)?;
+    put(&tmpfs, &memory)?;
+    let at = memory.join("root");
+    make_directory(&at, 0o700)?;
+
+    rootfs.prepare_upper()?;
+    let looked = Inside::new(rootfs.mount(None, &at)?);
+    let identity = identity(&request.spec.user, &looked)?;
+    let missing = missing(&looked, &targets(request)?)?;
+    let inside = if missing.is_empty() {
+        looked
+    } else {
+        let layer = rootfs.work.join("mountpoints");
+        make_layer(&layer, &looked, &missing)?;
+        drop(looked);
+        Inside::new(rootfs.mount(Some(&layer), &at)?)
+    };
+    let handle = File::open(&at).during(|| format!("open {}", at.display()))?;
+    attach(inside.root(), handle.as_fd()).during(|| "attach the root".to_owned())?;
+    Ok(Prepared { inside, at, memory, identity })
+}
+
+/// What this step mounts over, in the order of mounting.
+fn targets(request: &Request) -> Result<Vec<Target>, Report> {
+    let mut targets: Vec<Target> = DIRECTORIES
+        .iter()
+        .map(|path| Target { path: path.as_bytes().to_vec(), directory: true })
+        .chain(
+            ["etc/resolv.conf", "etc/hosts"]
+                .map(|path| Target { path: path.as_bytes().to_vec(), directory: false }),
+        )
+        .collect();
+    for mount in &request.spec.mounts {
+        let (target, directory) = match mount {
+            RunMount::Tmpfs { target, .. } => (target, true),
+            RunMount::Bind { source, target, .. } => {
+                let metadata =
+                    source.metadata().during(|| format!("mount {} on {target}", source.display()))?;
+                (target, metadata.is_dir())
+            }
+        };
+        targets.push(Target { path: target.as_bytes().to_vec(), directory });
+    }
+    Ok(targets)
+}
+
+/// Where the targets lead that do not exist. Those inside of another mount are not the root's business.
+fn missing(inside: &Inside, targets: &[Target]) -> Result<Vec<(Place, bool)>, Report> {
+    let mut places: Vec<Place> = Vec::new();
+    let mut missing = Vec::new();
+    for target in targets {
+        let shown = String::from_utf8_lossy(&target.path).into_owned();
+        let place = inside.place(&target.path).during(|| format!("find {shown} in the image"))?;
+        if DIRECTORIES.iter().any(|name| name.as_bytes() == target.path) {
+            check_directory(inside, &place, &target.path)?;
+        }
+        if places.iter().any(|earlier| place.names.starts_with(&earlier.names)) {
+            continue;
+        }
+        if !place.exists() {
+            missing.push((place.clone(), target.directory));
+        }
+        places.push(place);
+    }
+    Ok(missing)
+}
+
+/// `/proc` and its like must be directories or absent.
+fn check_directory(inside: &Inside, place: &Place, path: &[u8]) -> Result<(), Report> {
+    let what = || format!("mount /{}", String::from_utf8_lossy(path));
+    if place.names != [path] {
+        return Err(Report::setup(what(), "it is a symbolic link in the image; remove it there"));
+    }
+    if place.exists() {
+        let handle = inside.handle(path).during(what)?;
+        let stat = rustix::fs::fstat(&handle).during(what)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Err(Report::setup(what(), "it is not a directory in the image; remove it there"));
+        }
+    }
+    Ok(())
+}
+
+/// Make the layer with the missing places. Directories that the image has look as they do there, because in
+/// the overlay the topmost one's mode, owner and times are seen.
+fn make_layer(layer: &Path, inside: &Inside, missing: &[(Place, bool)]) -> Result<(), Report> {
+    make_directory(layer, 0o755)?;
+    let mut copied: Vec<(PathBuf, OwnedFd)> = Vec::new();
+    for (place, directory) in missing {
+        let mut path = layer.to_owned();
+        for (index, name) in place.names.iter().enumerate() {
+            path.push(OsStr::from_bytes(name));
+            let last = index + 1 == place.names.len();
+            if path.symlink_metadata().is_ok() {
+                continue;
+            }
+            if last && !directory {
+                File::create(&path).during(|| format!("create {}", path.display()))?;
+                chmod(&path, 0o644)?;
+                continue;
+            }
+            make_directory(&path, 0o755)?;
+            if index < place.existing {
+                let shown = || format!("look at /{} in the image", place_text(place, index + 1));
+                copied.push((path.clone(), inside.handle(&place.path(index + 1)).during(shown)?));
+            }
+        }
+    }
+    // Innermost first: making something in a directory changes its time.
+    for (path, original) in copied.iter().rev() {
+        copy_attributes(path, original)?;
+    }
+    Ok(())
+}
+
+fn copy_attributes(path: &Path, original: &OwnedFd) -> Result<(), Report> {
+    let what = || format!("copy the attributes of a directory to {}", path.display());
+    let stat = rustix::fs::fstat(original).during(what)?;
+    std::os::unix::fs::chown(path, Some(stat.st_uid), Some(stat.st_gid)).during(what)?;
+    chmod(path, stat.st_mode & 0o7777)?;
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
+        last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
+    };
+    rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::empty()).during(what)
+}
+
+fn place_text(place: &Place, count: usize) -> String {
+    String::from_utf8_lossy(&place.path(count)).into_owned()
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<(), Report> {
+    let what = || format!("create {}", path.display());
+    DirBuilder::new().mode(mode).create(path).during(what)?;
+    // Whatever the umask is.
+    chmod(path, mode)
+}
+
+fn chmod(path: &Path, mode: u32) -> Result<(), Report> {
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+        .during(|| format!("change the mode of {}", path.display()))
+}
+
+/// Attach a file system at a directory of ours.
+fn put(filesystem: &OwnedFd, at: &Path) -> Result<(), Report> {
+    let handle = File::open(at).during(|| format!("open {}", at.display()))?;
+    attach(filesystem.as_fd(), handle.as_fd()).during(|| format!("mount on {}", at.display()))
+}
