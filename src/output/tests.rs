@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use std::io::{self, Read};
+
 use super::*;
 use crate::blob::{CompressOptions, Layout};
 use crate::ctx::{Ctx, Event, EventSink};
-use crate::layer::{BlobHome, ImageSource, Layer, PackOptions, load, pack};
-use crate::oci::{Compression, ImageConfig, Platform, RootFs, media_type};
+use crate::layer::{BlobHome, Image, ImageFile, Layer, PackOptions, load, pack};
+use crate::oci::{Compression, Document, ImageConfig, Platform, RootFs, media_type};
 use crate::tree::{Change, ChangeSet, Content, Entry, ImagePath, Kind, Metadata};
 
 struct Silent;
@@ -138,7 +140,7 @@ fn a_layout_is_written_read_back_and_read_by_others() {
     write_layout(&ctx(), single(&images, &names), &closed, &fixture.at("out")).unwrap();
     let out = Layout::open(fixture.at("out")).unwrap();
     for name in ["1.0", "edge", "example.com/app:1.0"] {
-        let source = ImageSource::Layout { directory: fixture.at("out"), name: Some(name.to_owned()) };
+        let source = ImageFile::Layout { directory: fixture.at("out"), name: Some(name.to_owned()) };
         let loaded = load(&ctx(), &source, &fixture.store, CompressOptions::default()).unwrap();
         assert_eq!(loaded.images[0].manifest.bytes(), images[0].manifest.bytes());
         assert_eq!(
@@ -203,7 +205,7 @@ fn archives_are_the_same_bytes_each_time_and_are_read_by_us_and_by_others() {
         fs::write(fixture.at("image.tar.zst"), zstd::encode_all(&bytes[..], 1).unwrap()).unwrap();
         for file in ["image.tar", "image.tar.zst"] {
             let text = format!("{transport}:{}", fixture.at(file).display());
-            let source = ImageSource::parse(&text).unwrap();
+            let source = ImageFile::parse(&text).unwrap();
             assert_eq!(source.to_string(), text);
             let store = Layout::create(fixture.at("imported")).unwrap();
             let loaded = load(&ctx(), &source, &store, CompressOptions::default()).unwrap();
@@ -232,7 +234,7 @@ fn an_archive_that_docker_saved_is_read() {
     let text = format!("docker-archive:{}:example.com/app:1.0", fixture.at("saved.tar").display());
     let loaded = load(
         &ctx(),
-        &ImageSource::parse(&text).unwrap(),
+        &ImageFile::parse(&text).unwrap(),
         &fixture.store,
         CompressOptions { compression: Compression::Gzip, level: None, threads: 2 },
     )
@@ -261,7 +263,7 @@ fn several_platforms_are_one_index() {
     let names = ["multi".to_owned()];
     let export = Export { images: &images, index: Some(&index), names: &names };
     write_layout(&ctx(), export, &open_local, &fixture.at("out")).unwrap();
-    let source = ImageSource::Layout { directory: fixture.at("out"), name: None };
+    let source = ImageFile::Layout { directory: fixture.at("out"), name: None };
     let loaded = load(&ctx(), &source, &fixture.store, CompressOptions::default()).unwrap();
     assert_eq!(loaded.index.unwrap().bytes(), index.bytes());
     assert_eq!(loaded.images.len(), 2);
@@ -285,12 +287,12 @@ fn unclear_names_are_refused_with_the_choice() {
         write_layout(&ctx(), export, &open_local, &fixture.at("out")).unwrap();
     }
     let error = |name: Option<&str>| {
-        let source = ImageSource::Layout { directory: fixture.at("out"), name: name.map(str::to_owned) };
+        let source = ImageFile::Layout { directory: fixture.at("out"), name: name.map(str::to_owned) };
         load(&ctx(), &source, &fixture.store, CompressOptions::default()).unwrap_err().to_string()
     };
     assert!(error(None).ends_with("has several images: name one of one, two"), "{}", error(None));
     assert!(error(Some("three")).ends_with("has no image \"three\""));
-    assert_eq!(ImageSource::parse("example.com/app:1.0"), None);
+    assert_eq!(ImageFile::parse("example.com/app:1.0"), None);
 }
 
 #[test]
