@@ -41,7 +41,9 @@ fn located(request: &PushRequest) -> Result<(ImageFile, Vec<Reference>), Error> 
             (ImageFile::Layout { directory: directory.clone(), name: name.clone() }, None)
         }
         ImageSource::OciArchive(file) => (ImageFile::LayoutArchive { file: file.clone(), name: None }, None),
-        ImageSource::DockerArchive(file) => (ImageFile::DockerArchive { file: file.clone(), name: None }, None),
+        ImageSource::DockerArchive(file) => {
+            (ImageFile::DockerArchive { file: file.clone(), name: None }, None)
+        }
         ImageSource::Stored(name) => stored(request, name)?,
     };
     let references = match (request.references.is_empty(), own_name) {
@@ -64,9 +66,13 @@ fn stored(request: &PushRequest, name: &str) -> Result<(ImageFile, Option<Refere
     let store = Layout::open(&directory).map_err(|_| absent(": it is empty"))?;
     let reference: Option<Reference> = name.parse().ok();
     let names = [Some(name.to_owned()), reference.as_ref().map(ToString::to_string)];
-    let found = names.into_iter().flatten().find(|name| store.lookup(name).is_ok_and(|found| found.is_some()));
+    let found =
+        names.into_iter().flatten().find(|name| store.lookup(name).is_ok_and(|found| found.is_some()));
     let found = found.ok_or_else(|| absent(""))?;
-    Ok((ImageFile::Layout { directory, name: Some(found) }, reference.filter(|_| !name.starts_with("sha256:"))))
+    Ok((
+        ImageFile::Layout { directory, name: Some(found) },
+        reference.filter(|_| !name.starts_with("sha256:")),
+    ))
 }
 
 async fn send(

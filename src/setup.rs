@@ -14,7 +14,8 @@ use crate::http::ProxySettings;
 use crate::layer::{BlobHome, Image, Layer, OverlayStyle, Owners};
 use crate::oci::{Reference, Repository};
 use crate::output::{
-    ArchiveFormat, Export, Output, OutputError, RegistryOutput, WriteError, write_archive, write_layout, write_root, write_root_tar,
+    ArchiveFormat, Export, Output, OutputError, RegistryOutput, WriteError, write_archive, write_layout,
+    write_root, write_root_tar,
 };
 use crate::registry::{CredentialSource, DockerConfig, FirstOf, Registries, RegistrySettings, Secret};
 use crate::request::{BuildRequest, CachePlace, OutputRequest, RegistryRequest, StateRequest};
@@ -339,11 +340,17 @@ impl Files {
         Ok(write_layout(&self.ctx, self.export(), &open_local, directory)?)
     }
 
-    fn archive<'a>(&self, format: ArchiveFormat, dest: Option<&'a PathBuf>) -> Result<Option<&'a PathBuf>, OutputError> {
+    fn archive<'a>(
+        &self,
+        format: ArchiveFormat,
+        dest: Option<&'a PathBuf>,
+    ) -> Result<Option<&'a PathBuf>, OutputError> {
         let (ctx, export) = (&self.ctx, self.export());
         match dest {
             None => drop(write_archive(ctx, export, &open_local, format, std::io::stdout().lock())?),
-            Some(dest) => whole(dest, |sink| write_archive(ctx, export, &open_local, format, sink).map(drop))?,
+            Some(dest) => {
+                whole(dest, |sink| write_archive(ctx, export, &open_local, format, sink).map(drop))?
+            }
         }
         Ok(dest)
     }
@@ -353,7 +360,9 @@ impl Files {
 fn open_local(layer: &Layer) -> std::io::Result<Box<dyn Read + Send>> {
     match &layer.home {
         BlobHome::Local(path) => Ok(Box::new(Verified::new(std::fs::File::open(path)?, &layer.descriptor))),
-        BlobHome::Remote(repository) => Err(std::io::Error::other(format!("the blob is in {repository} only"))),
+        BlobHome::Remote(repository) => {
+            Err(std::io::Error::other(format!("the blob is in {repository} only")))
+        }
     }
 }
 

@@ -13,7 +13,9 @@ use super::*;
 use crate::blob::{CompressOptions, Layout};
 use crate::ctx::{Ctx, Event, EventSink};
 use crate::layer::{BlobHome, Image, ImageFile, Layer, PackOptions, load, pack};
-use crate::oci::{Compression, Document, ImageConfig, Platform, RootFs, media_type};
+use crate::oci::{
+    Compression, Descriptor, Document, ImageConfig, Index, Manifest, Platform, RootFs, media_type,
+};
 use crate::tree::{Change, ChangeSet, Content, Entry, ImagePath, Kind, Metadata};
 
 struct Silent;
