@@ -20,10 +20,10 @@ pub(crate) use layout::write_layout;
 pub(crate) use local::{write_root, write_root_tar};
 
 use crate::layer::{Image, Layer, ReadLayerError};
-use crate::oci::{Descriptor, Digest, Document, Index, Manifest};
+use crate::oci::{Descriptor, Digest, Document, Index};
 
 /// Opens a layer's blob for reading, as it is stored.
-pub(crate) type OpenBlob<'a> = dyn Fn(&Layer) -> io::Result<Box<dyn Read + Send>> + Sync + 'a;
+pub(crate) type OpenBlob<'a> = dyn Fn(&Layer) -> io::Result<Box<dyn Read + Send>> + 'a;
 
 /// What is written down: one image, or an index with the images of several platforms.
 #[derive(Clone, Copy, Debug)]
@@ -74,17 +74,13 @@ pub(crate) enum WriteError {
     Cancelled(#[from] crate::ctx::Cancelled),
 }
 
-impl<'a> Export<'a> {
+impl Export<'_> {
     /// What the names stand for.
     fn root(&self) -> Option<&Descriptor> {
         match self.index {
             Some(index) => Some(index.descriptor()),
             None => self.images.first().map(|image| image.manifest.descriptor()),
         }
-    }
-
-    fn manifests(&self) -> impl Iterator<Item = &'a Document<Manifest>> + use<'a> {
-        self.images.iter().map(|image| &image.manifest)
     }
 }
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::blob::{CompressOptions, Layout};
 use crate::ctx::{Ctx, Event, EventSink};
 use crate::layer::{BlobHome, ImageSource, Layer, PackOptions, load, pack};
-use crate::oci::{Compression, ImageConfig, Platform, RootFs, media_type};
+use crate::oci::{Compression, ImageConfig, Manifest, Platform, RootFs, media_type};
 use crate::tree::{Change, ChangeSet, Content, Entry, ImagePath, Kind, Metadata};
 
 struct Silent;
