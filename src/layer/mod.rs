@@ -18,7 +18,7 @@ pub(crate) mod toc;
 mod unpack;
 
 pub(crate) use diff::{DiffError, diff};
-pub(crate) use extract::{FileVisit, each_file, extract};
+pub(crate) use extract::{FileVisit, each_file, extract, extract_all};
 pub(crate) use image::{BlobHome, Image, Layer};
 pub(crate) use members::{Limits, ReadLayerError};
 pub(crate) use pack::{PackError, PackOptions, Packed, pack};
