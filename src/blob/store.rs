@@ -207,9 +207,10 @@ impl Layout {
         Document::parse(media_type::OCI_INDEX, bytes).map_err(|source| LayoutError::Index { path, source })
     }
 
-    /// The manifest or index under `name`: a tag, a whole reference, or a digest.
+    /// The manifest or index under `name`: a tag, a whole reference, or a digest. Of several images under one
+    /// tag (of several repositories) it is the one that was put last.
     pub(crate) fn lookup(&self, name: &str) -> Result<Option<Descriptor>, LayoutError> {
-        Ok(self.index()?.value().manifests.iter().find(|entry| is_named(entry, name)).cloned())
+        Ok(self.index()?.value().manifests.iter().rfind(|entry| is_named(entry, name)).cloned())
     }
 
     /// All names with what they stand for, in the order of `index.json`.

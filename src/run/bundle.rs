@@ -13,7 +13,7 @@ use oci_spec::runtime::{
 
 use super::request::Request;
 use super::user::Identity;
-use super::{RunMount, RunSpec, caps, files, policy};
+use super::{RunMount, RunSpec, caps, files, policy, seccomp};
 
 /// Where things of a bundle are on the machine.
 #[derive(Debug)]
@@ -72,6 +72,7 @@ pub(super) fn spec(
     let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
     let linux = LinuxBuilder::default()
         .namespaces(namespaces)
+        .seccomp(seccomp::oci()?)
         .masked_paths(paths(&policy::MASKED))
         .readonly_paths(paths(&policy::READ_ONLY))
         .build()?;

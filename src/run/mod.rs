@@ -20,6 +20,7 @@ mod probe;
 mod programs;
 mod request;
 mod runc;
+mod seccomp;
 mod select;
 mod subid;
 #[cfg(test)]

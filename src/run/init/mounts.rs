@@ -30,7 +30,7 @@ const FOREIGN: MountAttributes =
 /// Mount everything of `request` in its root.
 pub(super) fn mount_all(request: &Request, root: &Prepared) -> Result<(), Report> {
     let inside = &root.inside;
-    let proc = new_filesystem("proc", &[], INERT).map_err(proc_refused)?;
+    let proc = new_filesystem("proc", &[], INERT).map_err(|error| proc_refused(&error))?;
     attach_at(inside, "/proc", &proc)?;
     devices::mount(inside)?;
     attach_at(inside, "/sys", &sys(request)?)?;
@@ -67,7 +67,7 @@ fn sys(request: &Request) -> Result<OwnedFd, Report> {
     bind(Path::new("/sys"), INERT_READ_ONLY).map_err(|error| Report::setup(what, error.reason))
 }
 
-pub(super) fn proc_refused(error: RootfsError) -> Report {
+pub(super) fn proc_refused(error: &RootfsError) -> Report {
     Report::setup(
         "mount /proc",
         format!(

@@ -52,6 +52,7 @@ cases! {
     output_can_be_opened_by_name_by_any_user
     devices_and_their_directories_work
     tell_tale_parts_of_proc_and_sys_are_closed
+    system_calls_are_filtered
     links_in_place_of_proc_sys_and_dev_are_refused
     links_of_the_image_never_lead_outside
     processes_left_behind_are_gone
@@ -307,6 +308,19 @@ fn tell_tale_parts_of_proc_and_sys_are_closed(mut rig: Rig) {
     assert_eq!(rig.sh(script).stdout, "0\n/sys/firmware/* /proc/scsi/* /proc/acpi/*\n");
 }
 
+fn system_calls_are_filtered(mut rig: Rig) {
+    let ran = rig.sh(
+        "grep ^Seccomp: /proc/self/status; unshare -U true 2>&1 | grep -o 'not permitted'; \
+         unshare -m true 2>&1 | grep -o 'not permitted'; hostname x 2>&1 | grep -o 'not permitted'; chroot / true; \
+         grep ^NoNewPrivs /proc/self/status",
+    );
+    assert_eq!(
+        ran.stdout, "Seccomp:\t2\nnot permitted\nnot permitted\nnot permitted\nNoNewPrivs:\t0\n",
+        "{}",
+        ran.stderr
+    );
+}
+
 fn links_in_place_of_proc_sys_and_dev_are_refused(mut rig: Rig) {
     let canary = rig.path("canary");
     std::fs::create_dir(&canary).unwrap();
@@ -345,7 +359,7 @@ fn links_of_the_image_never_lead_outside(mut rig: Rig) {
 }
 
 fn processes_left_behind_are_gone(mut rig: Rig) {
-    let name = format!("left-{}", std::process::id());
+    let name = rig.unique("busybox-left");
     let started = Instant::now();
     let script = format!(
         "cp /bin/busybox /tmp/{name}; cd /; (setsid /tmp/{name} sleep 300 &) ; trap '' TERM; \
@@ -357,7 +371,7 @@ fn processes_left_behind_are_gone(mut rig: Rig) {
 }
 
 fn a_cancelled_step_ends_with_all_it_started(mut rig: Rig) {
-    let name = format!("stop-{}", std::process::id());
+    let name = rig.unique("busybox-stop");
     let mark = rig.path("cache");
     std::fs::create_dir(&mark).unwrap();
     rig.spec.mounts = vec![RunMount::Bind { source: mark.clone(), target: "/mark".into(), read_only: false }];
