@@ -61,12 +61,6 @@ pub(crate) struct Inline {
 /// A COPY or ADD that cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CopyError {
-    /// Several sources for one file.
-    #[error("{destination:?} is no directory and there are several sources: end the destination with a /")]
-    SeveralSources {
-        /// As written.
-        destination: String,
-    },
     /// A directory would have to go where something else is.
     #[error("cannot copy to non-directory {0}")]
     NotADirectory(ImagePath),
@@ -115,11 +109,11 @@ impl Inline {
 pub(crate) fn copy(image: &Tree, op: &CopyOp<'_>) -> Result<ChangeSet, CopyError> {
     let nothing = Tree::default();
     let mut copier = Copier { target: Target::new(if op.link { &nothing } else { image }), op };
-    copier.check_destination()?;
     for source in &op.sources {
         match source {
             Source::Files(matches) => {
-                // One after the other: of two files for one path the last wins.
+                // One after the other: of two files for one path the last wins, even where the reference says
+                // that several sources need a directory. That is what BuildKit does.
                 for selected in matches {
                     copier.copy_selected(selected)?;
                 }
@@ -152,24 +146,6 @@ impl Copier<'_> {
     /// Whether the destination is a directory by how it is written.
     fn is_written_as_directory(&self) -> bool {
         matches!(self.op.destination.rsplit('/').next(), None | Some("" | "." | ".."))
-    }
-
-    fn check_destination(&self) -> Result<(), CopyError> {
-        let files = self.op.sources.iter().any(|source| match source {
-            Source::Files(matches) => matches.iter().any(|selected| !selected.is_directory()),
-            Source::Unpacked(matches) => {
-                matches.iter().any(|(selected, archive)| archive.is_none() && !selected.is_directory())
-            }
-            Source::Inline(_) => true,
-            Source::Archive(_) => false,
-        });
-        if self.op.sources.len() > 1 && files && !self.is_written_as_directory() {
-            let destination = self.target.resolve(&ImagePath::root(), &self.destination(), true)?;
-            if !self.target.is_directory(&destination) {
-                return Err(CopyError::SeveralSources { destination: self.op.destination.to_owned() });
-            }
-        }
-        Ok(())
     }
 
     /// The destination with its links followed, the last one too. What must be a directory for it is made.

@@ -193,22 +193,15 @@ fn a_relative_destination_starts_at_the_working_directory() {
 }
 
 #[test]
-fn several_sources_need_a_directory() {
+fn several_sources_fill_a_directory_and_of_two_files_for_one_path_the_last_wins() {
     let (from, image) = (context(), base());
     let case = Case::new(&from, &image);
-    assert_eq!(
-        case.error(&["a.txt", "b.txt"], "/new"),
-        "\"/new\" is no directory and there are several sources: end the destination with a /"
-    );
     assert_eq!(case.copy(&["a.txt", "b.txt"], "/new/").len(), 3);
     assert_eq!(case.copy(&["a.txt", "b.txt"], "/srv").len(), 3);
     assert_eq!(case.copy(&["app", "app/bin"], "/new").len(), 5);
-}
-
-#[test]
-fn of_two_files_for_one_path_the_last_wins() {
-    let (from, image) = (context(), base());
-    assert_eq!(Case::new(&from, &image).copy(&["[ab].txt"], "/new"), ["/new file(b.txt) 600 0:0"]);
+    for sources in [&["a.txt", "b.txt"][..], &["[ab].txt"], &["none*", "*.txt"]] {
+        assert_eq!(case.copy(sources, "/new"), ["/new file(b.txt) 600 0:0"]);
+    }
 }
 
 #[test]
