@@ -3,10 +3,10 @@
 use std::io::{self, Read};
 
 use crate::layer::{Image, Layer, ReadLayerError};
-use crate::oci::{Descriptor, Digest, Document, Index, Manifest};
+use crate::oci::{Descriptor, Digest, Document, Index};
 
 /// Opens a layer's blob for reading, as it is stored.
-pub(crate) type OpenBlob<'a> = dyn Fn(&Layer) -> io::Result<Box<dyn Read + Send>> + Sync + 'a;
+pub(crate) type OpenBlob<'a> = dyn Fn(&Layer) -> io::Result<Box<dyn Read + Send>> + 'a;
 
 /// What is written down: one image, or an index with the images of several platforms.
 #[derive(Clone, Copy, Debug)]
@@ -57,16 +57,12 @@ pub(crate) enum WriteError {
     Cancelled(#[from] crate::ctx::Cancelled),
 }
 
-impl<'a> Export<'a> {
+impl Export<'_> {
     /// What the names stand for.
     pub(super) fn root(&self) -> Option<&Descriptor> {
         match self.index {
             Some(index) => Some(index.descriptor()),
             None => self.images.first().map(|image| image.manifest.descriptor()),
         }
-    }
-
-    pub(super) fn manifests(&self) -> impl Iterator<Item = &'a Document<Manifest>> + use<'a> {
-        self.images.iter().map(|image| &image.manifest)
     }
 }

@@ -12,15 +12,10 @@ use std::io::{self, Read};
 use super::*;
 use crate::blob::{CompressOptions, Layout};
 use crate::ctx::{Ctx, Event, EventSink};
-<<<<<<< HEAD
 use crate::layer::{BlobHome, Image, ImageFile, Layer, PackOptions, load, pack};
 use crate::oci::{
     Compression, Descriptor, Document, ImageConfig, Index, Manifest, Platform, RootFs, media_type,
 };
-=======
-use crate::layer::{BlobHome, ImageSource, Layer, PackOptions, load, pack};
-use crate::oci::{Compression, ImageConfig, Manifest, Platform, RootFs, media_type};
->>>>>>> layers
 use crate::tree::{Change, ChangeSet, Content, Entry, ImagePath, Kind, Metadata};
 
 struct Silent;
