@@ -349,7 +349,7 @@ impl Files {
         match dest {
             None => drop(write_archive(ctx, export, &open_local, format, std::io::stdout().lock())?),
             Some(dest) => {
-                whole(dest, |sink| write_archive(ctx, export, &open_local, format, sink).map(drop))?
+                whole(dest, |sink| write_archive(ctx, export, &open_local, format, sink).map(drop))?;
             }
         }
         Ok(dest)

@@ -331,8 +331,8 @@ fn empty_index() -> Document<Index> {
         schema_version: 2,
         media_type: Some(media_type::OCI_INDEX.to_owned()),
         manifests: Vec::new(),
-        annotations: std::collections::BTreeMap::new(),
-        other: std::collections::BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        other: BTreeMap::new(),
     };
     Document::write(media_type::OCI_INDEX, index)
 }

@@ -2,6 +2,8 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 
+use super::codec::Packing;
+use super::layer_writer::WrittenLayer;
 use super::*;
 use crate::oci::{Compression, Descriptor, Digest, media_type};
 

@@ -19,7 +19,7 @@ mod names;
 mod registry;
 
 pub(crate) use archive::{ArchiveFormat, write_archive};
-pub(crate) use backend::{Exported, Output, OutputError};
+pub(crate) use backend::{Output, OutputError};
 pub(crate) use export::{Export, OpenBlob, WriteError};
 pub(crate) use layout::write_layout;
 pub(crate) use local::{write_root, write_root_tar};
