@@ -28,9 +28,9 @@ mod walk;
 
 pub(crate) use archive::{ArchiveEntry, ArchiveError, archive_tree, open_archive, read_archive};
 pub(crate) use glob::PatternError;
-pub(crate) use hash::{HashError, hash_contents, hash_files};
-pub(crate) use ignore::{IgnoreError, IgnoreFile, IgnoreProblem, Verdict};
+pub(crate) use hash::hash_files;
+pub(crate) use ignore::IgnoreFile;
 pub(crate) use pattern::SourcePattern;
 pub(crate) use root::Root;
-pub(crate) use select::{Pick, Place, SelectError, Selected, select};
-pub(crate) use walk::{ContextError, walk};
+pub(crate) use select::{Place, Selected, select};
+pub(crate) use walk::walk;
