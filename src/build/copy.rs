@@ -15,7 +15,7 @@ use crate::tree::{ChangeSet, Content, ContentHash, Entry, ImagePath, Kind, Metad
 
 /// A COPY or ADD with everything decided but where it leads.
 pub(crate) struct CopyOp<'a> {
-    /// As many as were written, in order; each with all that it matched.
+    /// What the written sources matched, in order.
     pub(crate) sources: Vec<Source<'a>>,
     /// As written, variables expanded. A slash at its end means a directory.
     pub(crate) destination: &'a str,
@@ -32,14 +32,11 @@ pub(crate) struct CopyOp<'a> {
 
 /// One source.
 pub(crate) enum Source<'a> {
-    /// Files and directories of a tree: all matches of one written source.
+    /// Files and directories of a tree.
     Files(Vec<Selected<'a>>),
     /// A file with bytes of our own: a heredoc, a download.
     Inline(Inline),
-    /// The same of an ADD that unpacks: each match that is an archive with its entries, which are laid out in
-    /// the destination.
-    Unpacked(Vec<(Selected<'a>, Option<Archive>)>),
-    /// An archive that is in no tree.
+    /// ADD of a local archive: its entries, to be laid out in the destination.
     Archive(&'a Archive),
 }
 
@@ -119,14 +116,6 @@ pub(crate) fn copy(image: &Tree, op: &CopyOp<'_>) -> Result<ChangeSet, CopyError
                 }
             }
             Source::Inline(inline) => copier.copy_inline(inline)?,
-            Source::Unpacked(matches) => {
-                for (selected, archive) in matches {
-                    match archive {
-                        Some(archive) => copier.lay_out(archive)?,
-                        None => copier.copy_selected(selected)?,
-                    }
-                }
-            }
             Source::Archive(archive) => copier.lay_out(archive)?,
         }
     }

@@ -1,9 +1,9 @@
 //! Build contexts: what COPY, ADD and bind mounts can name, as trees.
 //!
 //! A context becomes a [`Tree`](crate::tree::Tree), the same value that a stage or a base image is, so
-//! whoever copies from it need not know what it was: a directory of this machine ([`walk`]) or a tar stream
+//! whoever copies from it need not know what it was: a directory of this machine ([`walk`](fn@walk)) or a tar stream
 //! ([`read_archive`], [`archive_tree`]). What an instruction's sources choose in any such tree is
-//! [`select`]'s to say, under an [`IgnoreFile`]'s rules where there is one.
+//! [`select`](fn@select)'s to say, under an [`IgnoreFile`]'s rules where there is one.
 //!
 //! Three rules hold everywhere. **Nothing leaves the root**: a directory is opened once and every path below
 //! it without following links; links are followed by reading them, as in a chroot; names from archives never

@@ -75,12 +75,6 @@ impl<'t> Selected<'t> {
     pub(crate) fn is_directory(&self) -> bool {
         self.node.is_none_or(|node| node.entry.is_directory())
     }
-
-    /// All that is selected with its path in the tree: the root when it is no directory, and the picks.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = (ImagePath, &'t Node)> {
-        let own = self.node.filter(|node| !node.entry.is_directory()).map(|node| (self.root.clone(), node));
-        own.into_iter().chain(self.picks.iter().map(|pick| (self.root.join(&pick.path), pick.node)))
-    }
 }
 
 /// What `pattern` chooses, in the order in which it is to be copied. Empty when a wildcard matches nothing.

@@ -21,12 +21,13 @@ pub(crate) struct Node {
     pub(crate) content: Option<Content>,
     /// The hash of a regular file's bytes, when it is known.
     pub(crate) hash: Option<ContentHash>,
-    /// Shared by the names of one file; `None` for a file with one name. Compare with [`Node::same_file`].
+    /// Shared by the names of one file; `None` for a file with one name.
     pub(crate) inode: Option<Arc<()>>,
 }
 
+#[cfg(test)]
 impl Node {
-    /// Whether both are names of one file (hard links).
+    /// Whether both are names of one file.
     pub(crate) fn same_file(&self, other: &Self) -> bool {
         matches!((&self.inode, &other.inode), (Some(one), Some(two)) if Arc::ptr_eq(one, two))
     }
