@@ -6,8 +6,7 @@
 //! between the image's and the writable one: whatever the step does, the writable layer never has them, and
 //! nothing needs to be removed by hand afterwards, when paths can no longer be trusted.
 //!
-//! To know what is missing the image is mounted once just to be looked at; only if something is missing is
-//! it mounted again with that layer.
+//! To know what is missing the image's layers are looked at first, without a writable one.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Permissions};
@@ -59,17 +58,15 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared, Report> {
     make_directory(&at, 0o700)?;
 
     rootfs.prepare_upper()?;
-    let looked = Inside::new(rootfs.mount(None, &at)?);
+    let looked = Inside::new(rootfs.look(&at)?);
     let identity = identity(&request.spec.user, &looked)?;
     let missing = missing(&looked, &targets(request)?)?;
-    let inside = if missing.is_empty() {
-        looked
-    } else {
-        let layer = rootfs.work.join("mountpoints");
+    let layer = rootfs.work.join("mountpoints");
+    if !missing.is_empty() {
         make_layer(&layer, &looked, &missing)?;
-        drop(looked);
-        Inside::new(rootfs.mount(Some(&layer), &at)?)
-    };
+    }
+    drop(looked);
+    let inside = Inside::new(rootfs.mount((!missing.is_empty()).then_some(&layer), &at)?);
     let handle = File::open(&at).during(|| format!("open {}", at.display()))?;
     attach(inside.root(), handle.as_fd()).during(|| "attach the root".to_owned())?;
     Ok(Prepared { inside, at, memory, identity })
@@ -155,6 +152,7 @@ fn make_layer(layer: &Path, inside: &Inside, missing: &[(Place, bool)]) -> Resul
                 continue;
             }
             make_directory(&path, 0o755)?;
+            // As an overlay shows it: the topmost layer that has the directory decides.
             if index < place.existing {
                 let shown = || format!("look at /{} in the image", place_text(place, index + 1));
                 copied.push((path.clone(), inside.handle(&place.path(index + 1)).during(shown)?));

@@ -3,7 +3,7 @@
 //! For each architecture a binary search over ranges of call numbers with the same verdict: eight or so
 //! comparisons, however many calls there are.
 
-use super::profile::{ENOSYS, EPERM, FAMILIES, NAMESPACES, PERSONALITIES, Table, Verdict, calls, verdict};
+use super::profile::{ENOSYS, EPERM, FAMILIES, NAMESPACES, PERSONALITIES, Table, Verdict, verdicts};
 use crate::sys::BpfInstruction;
 
 // Offsets in the kernel's `seccomp_data`; the first argument's low half, all our machines being
@@ -42,7 +42,7 @@ pub(in super::super) fn program(machine: &str) -> Option<Vec<BpfInstruction>> {
 /// The verdicts by number: each holds from its number up to the next one's.
 fn ranges(table: Table) -> Vec<(u32, Verdict)> {
     let mut numbers: Vec<(u32, Verdict)> =
-        calls(table).filter_map(|(name, number)| Some((number?, verdict(name)))).collect();
+        verdicts(table).filter_map(|(_, number, verdict)| Some((number?, verdict))).collect();
     numbers.sort_by_key(|(number, _)| *number);
     let unknown = Verdict::Errno(ENOSYS);
     let mut ranges: Vec<(u32, Verdict)> = Vec::new();

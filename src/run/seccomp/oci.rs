@@ -6,15 +6,15 @@ use oci_spec::runtime::{
     LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder,
 };
 
-use super::profile::{ENOSYS, FAMILIES, NAMESPACES, PERSONALITIES, Table, Verdict, calls, verdict};
+use super::profile::{ENOSYS, FAMILIES, NAMESPACES, PERSONALITIES, Table, Verdict, verdicts};
 
 /// The profile for the machine of this program.
 pub(in super::super) fn oci() -> Result<LinuxSeccomp, OciSpecError> {
     let mut allowed = Vec::new();
     let mut refused = Vec::new();
     let mut missing = Vec::new();
-    for (name, _) in calls(Table::Generic) {
-        match verdict(name) {
+    for (name, _, verdict) in verdicts(Table::Generic) {
+        match verdict {
             Verdict::Allow => allowed.push(name.to_owned()),
             Verdict::Errno(ENOSYS) => missing.push(name.to_owned()),
             Verdict::Errno(_) => refused.push(name.to_owned()),

@@ -127,15 +127,22 @@ const REFUSED: [&[&str]; 9] = [
     ],
 ];
 
-/// What happens to the call called `name`.
-pub(super) fn verdict(name: &str) -> Verdict {
+/// The verdict on every known call: its name and its number in `table`, `None` where it does not exist.
+pub(super) fn verdicts(table: Table) -> impl Iterator<Item = (&'static str, Option<u32>, Verdict)> {
+    let mut refused = REFUSED.concat();
+    refused.sort_unstable();
+    calls(table).map(move |(name, number)| (name, number, verdict(name, &refused)))
+}
+
+/// What happens to the call called `name`; `refused` is sorted.
+fn verdict(name: &str, refused: &[&str]) -> Verdict {
     match name {
         "clone" => Verdict::Clone,
         // Its flags are in memory, where a filter can not look; callers then use `clone`.
         "clone3" => Verdict::Errno(ENOSYS),
         "socket" => Verdict::Socket,
         "personality" => Verdict::Personality,
-        _ if REFUSED.iter().any(|names| names.contains(&name)) => Verdict::Errno(EPERM),
+        _ if refused.binary_search(&name).is_ok() => Verdict::Errno(EPERM),
         _ => Verdict::Allow,
     }
 }
@@ -151,8 +158,7 @@ pub(super) enum Table {
     Generic,
 }
 
-/// Every known call: its name and its number in `table`, `None` where it does not exist.
-pub(super) fn calls(table: Table) -> impl Iterator<Item = (&'static str, Option<u32>)> {
+fn calls(table: Table) -> impl Iterator<Item = (&'static str, Option<u32>)> {
     include_str!("syscalls.txt").lines().filter(|line| !line.starts_with('#')).filter_map(move |line| {
         let mut fields = line.split(' ');
         let name = fields.next()?;
