@@ -316,7 +316,7 @@ impl Files {
             OutputRequest::Oci { dest, .. } => self.archive(ArchiveFormat::Oci, dest.as_ref())?,
             OutputRequest::Docker { dest } => self.archive(ArchiveFormat::Docker, dest.as_ref())?,
             OutputRequest::Tar { dest: None } => {
-                write_root_tar(ctx, image, open, std::io::stdout().lock())?;
+                drop(write_root_tar(ctx, image, open, std::io::stdout().lock())?);
                 None
             }
             OutputRequest::Tar { dest: Some(dest) } => {

@@ -32,7 +32,5 @@ pub(crate) use hash::hash_files;
 pub(crate) use ignore::IgnoreFile;
 pub(crate) use pattern::SourcePattern;
 pub(crate) use root::Root;
-#[cfg(test)]
-pub(crate) use select::SelectError;
 pub(crate) use select::{Place, Selected, select};
 pub(crate) use walk::walk;
