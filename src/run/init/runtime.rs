@@ -85,9 +85,9 @@ fn surroundings() -> Result<(), Report> {
 
 fn write_config(bundle: &Path, request: &Request, root: &Prepared) -> Result<(), Report> {
     let what = || "describe the step to the runtime".to_owned();
-    let [resolv_conf, hosts] = mounts::write_files(request, root)?;
+    let files = mounts::write_files(request, root)?;
     let fresh_sysfs = new_filesystem("sysfs", &[], INERT).is_ok();
-    let places = Places { root: &root.at, resolv_conf: &resolv_conf, hosts: &hosts, fresh_sysfs };
+    let places = Places { root: &root.at, files: &files, mounts: &root.mounts, fresh_sysfs };
     let spec = bundle::spec(request, &root.identity, &places).during(what)?;
     write_file(&bundle::config_path(bundle), &serde_json::to_vec(&spec).during(what)?)
 }
