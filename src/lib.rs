@@ -1,12 +1,44 @@
 //! ocistage builds OCI images from Dockerfiles with no daemon.
+//!
+//! [`Builder`] is the door: a [`BuildRequest`] goes in, events come out while it works, a [`BuildReport`]
+//! or an [`Error`] comes back. The library never prints and never reads the environment.
+//!
+//! Two calls come before it in a process that carries out RUN itself: [`init_if_asked`], because the first
+//! process of a step is this program started again, and [`enter`], because namespaces can be entered only
+//! while there is one thread.
 
+mod blob;
+mod build;
+mod builder;
+mod cache;
+mod context;
 mod ctx;
+pub mod dockerfile;
+mod error;
+mod http;
 mod ids;
 mod layer;
 pub mod oci;
+mod output;
+mod plan;
+mod push;
+mod registry;
+mod request;
 mod rootfs;
 mod run;
+mod setup;
 mod sys;
+mod tar;
+pub mod text;
 mod tree;
 
+pub use builder::{BuildReport, Builder, PushReport};
+pub use ctx::{Event, EventSink, MissReason, OutputStream, Transfer};
+pub use error::{Error, ErrorKind};
+pub use ids::{StageId, StepId};
+pub use request::{
+    BuildRequest, CachePlace, CacheRequest, ContextRequest, ImageSource, NamedContext, NetworkRequest,
+    OutputRequest, PushRequest, RegistryRequest, StateRequest,
+};
 pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};
+pub use tokio_util::sync::CancellationToken;

@@ -1,1 +1,45 @@
-fn main(){}
+//! The `ocistage` program: the order in which a process may do things.
+
+mod cli;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ocistage::CancellationToken;
+
+/// How long work that cannot be interrupted may hold up the end.
+const GRACE: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    // 1. A RUN step's first process is this program, started again: it comes before arguments, hooks and threads.
+    if let Some(status) = ocistage::init_if_asked() {
+        return ExitCode::from(u8::try_from(status).unwrap_or(1));
+    }
+
+    let cancel = CancellationToken::new();
+    cli::watch(&cancel);
+    cli::guard(move || {
+        // 2. What is wanted; files and standard input are read while there is one thread.
+        match cli::prepare(std::env::args_os()) {
+            Ok(job) => run(job, cancel),
+            Err(done) => done,
+        }
+    })
+}
+
+fn run(job: cli::Job, cancel: CancellationToken) -> ExitCode {
+    // 3. Namespaces can be entered only while there is one thread, and only a build with a RUN needs them.
+    if job.build().is_some_and(cli::runs_commands) {
+        // Where nothing can be entered, the backend's own probe says so with the step that needs it.
+        let _ = ocistage::enter();
+    }
+
+    // 4. Threads.
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return cli::cannot_start(&error),
+    };
+    let code = runtime.block_on(cli::carry_out(job, cancel));
+    runtime.shutdown_timeout(GRACE);
+    code
+}

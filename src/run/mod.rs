@@ -35,4 +35,4 @@ pub use init::init_if_asked;
 pub(crate) use native::Native;
 pub(crate) use oci::OciRuntime;
 pub use select::BackendChoice;
-pub(crate) use select::{NoBackend, select};
+pub(crate) use select::select;

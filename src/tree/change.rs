@@ -1,8 +1,9 @@
 //! What one layer changes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::{Content, ContentHash, Entry, ImagePath};
+use super::{Content, ContentHash, ContentSource, Entry, ImagePath, Kind};
 
 /// The changes of a layer by path. At most one change per path; parents need not be present.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +55,40 @@ impl ChangeSet {
         hash: Option<ContentHash>,
     ) {
         self.changes.insert(path, Change::Put { entry, content: Some(content), hash });
+    }
+
+    /// The bytes of all regular files that have them at hand.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = &Content> {
+        self.changes.values().filter_map(|change| match change {
+            Change::Put { content, .. } => content.as_ref(),
+            Change::Replace { .. } | Change::Remove => None,
+        })
+    }
+
+    /// The same changes with the bytes of regular files that lack them in `source`, by their paths.
+    pub(crate) fn with_source(&self, source: &Arc<dyn ContentSource>) -> Self {
+        let mut changes = self.clone();
+        for (path, change) in &mut changes.changes {
+            if let Change::Put { entry, content: content @ None, .. } = change
+                && entry.is_file()
+            {
+                *content = Some(Content::new(Arc::clone(source), path.clone()));
+            }
+        }
+        changes
+    }
+
+    /// The name that a hard link to `path` leads to in the end, when links of this layer lead on.
+    pub(crate) fn first_name<'a>(&'a self, path: &'a ImagePath) -> &'a ImagePath {
+        // As many steps as there are changes, so that a circle ends.
+        (0..self.changes.len())
+            .try_fold(path, |path, _| {
+                match self.changes.get(path).and_then(Change::entry).map(|entry| &entry.kind) {
+                    Some(Kind::Hardlink { target }) => Ok(target),
+                    _ => Err(path),
+                }
+            })
+            .unwrap_or_else(|end| end)
     }
 
     /// The newest modification time of what is put, in whole seconds.

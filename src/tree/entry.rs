@@ -79,6 +79,11 @@ pub(crate) struct Content {
 pub(crate) trait ContentSource: Send + Sync {
     /// Open the regular file at `path` of this source. Never follows a link out of the source.
     fn open(&self, path: &ImagePath) -> io::Result<Box<dyn Read + Send>>;
+
+    /// Take note that `path` will be opened, for sources that fetch many files at once.
+    fn prepare(&self, path: &ImagePath) {
+        let _ = path;
+    }
 }
 
 impl Entry {
@@ -107,6 +112,11 @@ impl Content {
     /// Bytes in memory.
     pub(crate) fn inline(bytes: impl Into<Arc<[u8]>>) -> Self {
         Self { source: Arc::new(Inline(bytes.into())), path: ImagePath::root() }
+    }
+
+    /// Tell the source that this file will be opened.
+    pub(crate) fn prepare(&self) {
+        self.source.prepare(&self.path);
     }
 
     /// Open for reading from the start.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::{Change, ChangeSet, Content, ContentHash, Entry, ImagePath, Kind};
 
@@ -20,6 +21,16 @@ pub(crate) struct Node {
     pub(crate) content: Option<Content>,
     /// The hash of a regular file's bytes, when it is known.
     pub(crate) hash: Option<ContentHash>,
+    /// Shared by the names of one file; `None` for a file with one name.
+    pub(crate) inode: Option<Arc<()>>,
+}
+
+#[cfg(test)]
+impl Node {
+    /// Whether both are names of one file.
+    pub(crate) fn same_file(&self, other: &Self) -> bool {
+        matches!((&self.inode, &other.inode), (Some(one), Some(two)) if Arc::ptr_eq(one, two))
+    }
 }
 
 /// Where a path leads once links are followed.
@@ -46,18 +57,14 @@ impl Tree {
         self.nodes.get(path)
     }
 
+    /// What is at `path`, to be added to.
+    pub(crate) fn get_mut(&mut self, path: &ImagePath) -> Option<&mut Node> {
+        self.nodes.get_mut(path)
+    }
+
     /// Whether `path` is a directory. The root always is.
     pub(crate) fn is_directory(&self, path: &ImagePath) -> bool {
         path.is_root() || self.get(path).is_some_and(|node| node.entry.is_directory())
-    }
-
-    /// `path` and all below it, in order.
-    pub(crate) fn subtree<'a>(
-        &'a self,
-        path: &'a ImagePath,
-    ) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> {
-        let own = self.nodes.get_key_value(path);
-        own.into_iter().chain(self.below(path))
     }
 
     /// All below `path`, without `path` itself, in order.
@@ -136,7 +143,11 @@ impl Tree {
                 Change::Put { .. } => {}
             }
         }
-        for (path, change) in &layer.changes {
+        // Hard links last: the order of paths is not the order of the tar, where the file comes first.
+        let is_link =
+            |change: &Change| matches!(change.entry().map(|entry| &entry.kind), Some(Kind::Hardlink { .. }));
+        let (links, others): (Vec<_>, Vec<_>) = layer.changes.iter().partition(|(_, change)| is_link(change));
+        for (path, change) in others.into_iter().chain(links) {
             let path = self.real(path);
             let (entry, content, hash) = match change {
                 Change::Put { entry, content, hash } => (entry, content.clone(), *hash),
@@ -145,11 +156,17 @@ impl Tree {
             };
             let node = match &entry.kind {
                 // Another name of a file is that file.
-                Kind::Hardlink { target } => match self.nodes.get(&self.real(target)) {
-                    Some(first) => first.clone(),
-                    None => Node { entry: entry.clone(), content, hash },
-                },
-                _ => Node { entry: entry.clone(), content, hash },
+                Kind::Hardlink { target } => {
+                    let target = self.real(layer.first_name(target));
+                    match self.nodes.get_mut(&target) {
+                        Some(first) => {
+                            first.inode.get_or_insert_default();
+                            first.clone()
+                        }
+                        None => Node { entry: entry.clone(), content, hash, inode: None },
+                    }
+                }
+                _ => Node { entry: entry.clone(), content, hash, inode: None },
             };
             if !node.entry.is_directory() {
                 self.remove_below(&path);
@@ -157,8 +174,8 @@ impl Tree {
             for ancestor in path.ancestors() {
                 // A layer may leave out the directories above its paths; unpackers then make them so.
                 if !ancestor.is_root() && !self.is_directory(&ancestor) {
-                    self.nodes
-                        .insert(ancestor, Node { entry: Entry::directory(0o755), content: None, hash: None });
+                    let entry = Entry::directory(0o755);
+                    self.nodes.insert(ancestor, Node { entry, content: None, hash: None, inode: None });
                 }
             }
             self.nodes.insert(path, node);
@@ -174,6 +191,13 @@ impl Tree {
         for path in gone {
             self.nodes.remove(&path);
         }
+    }
+}
+
+/// A tree of exactly these paths. The directories above each must be among them.
+impl FromIterator<(ImagePath, Node)> for Tree {
+    fn from_iter<T: IntoIterator<Item = (ImagePath, Node)>>(nodes: T) -> Self {
+        Self { nodes: nodes.into_iter().collect() }
     }
 }
 
@@ -261,5 +285,28 @@ mod tests {
         ]));
         let names: Vec<_> = tree.below(&path("a")).map(|(path, _)| path.to_string()).collect();
         assert_eq!(names, ["/a/x"]);
+    }
+
+    #[test]
+    fn names_of_one_file_are_known_until_one_is_replaced() {
+        let mut tree = Tree::default();
+        let link = Entry { kind: Kind::Hardlink { target: path("a") }, metadata: Metadata::default() };
+        tree.apply(&layer(&[("a", file()), ("b", link.clone()), ("c", link), ("d", file())]));
+        let same =
+            |tree: &Tree, one, two| tree.get(&path(one)).unwrap().same_file(tree.get(&path(two)).unwrap());
+        assert!(same(&tree, "a", "b") && same(&tree, "b", "c") && !same(&tree, "a", "d"));
+        tree.apply(&layer(&[("a", file())]));
+        assert!(!same(&tree, "a", "b") && same(&tree, "b", "c"));
+    }
+
+    #[test]
+    fn a_hard_link_that_sorts_before_its_file_is_that_file() {
+        let link =
+            |target| Entry { kind: Kind::Hardlink { target: path(target) }, metadata: Metadata::default() };
+        let mut tree = Tree::default();
+        tree.apply(&layer(&[("a", link("b")), ("b", link("z")), ("z", file())]));
+        for name in ["a", "b", "z"] {
+            assert_eq!(tree.get(&path(name)).unwrap().entry, file());
+        }
     }
 }

@@ -1,0 +1,221 @@
+//! The build contexts: read once, and only what some instruction selects.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::blob::sniff_decoder;
+use crate::context::{
+    ArchiveError, IgnoreFile, Place, Root, Selected, SourcePattern, archive_tree, hash_files, open_archive,
+    read_archive, select, walk,
+};
+use crate::ctx::{Ctx, Event};
+use crate::plan::{FileOp, FileOrigin, FileSource, Op, Plan, Step};
+use crate::tree::{ImagePath, Kind, Tree};
+
+use super::error::{BuildError, StepPlace};
+use super::extract::Archive;
+use super::scratch::Scratch;
+
+/// Where a context is.
+#[derive(Clone, Debug)]
+pub(crate) enum ContextPlace {
+    /// A directory, with the files that may hold its ignore rules, the first that exists counts.
+    Directory(PathBuf, Vec<PathBuf>),
+    /// A tar file, plain or compressed.
+    Archive(PathBuf),
+    /// There is none.
+    Empty,
+}
+
+/// The contexts of a build by name; `None` is the main one.
+#[derive(Default)]
+pub(crate) struct Contexts {
+    read: BTreeMap<Option<String>, ReadContext>,
+}
+
+struct ReadContext {
+    tree: Tree,
+    ignore: IgnoreFile,
+    name: String,
+}
+
+/// Names of ignore files in a context's root, in order of precedence.
+const IGNORE_FILES: [&str; 2] = [".containerignore", ".dockerignore"];
+/// Largest ignore file that is read, in bytes.
+const IGNORE_LIMIT: u64 = 16 << 20;
+
+impl Contexts {
+    /// Read what the steps of `plan` select from `places`. Blocks.
+    pub(crate) fn read(
+        ctx: &Ctx,
+        plan: &Plan,
+        places: &BTreeMap<Option<String>, ContextPlace>,
+        scratch: &Scratch,
+        threads: NonZero<usize>,
+    ) -> Result<Self, BuildError> {
+        let mut wanted: BTreeMap<Option<String>, Vec<SourcePattern>> = BTreeMap::new();
+        for step in plan.stages.values().flat_map(|stage| &stage.steps) {
+            if let Op::Files(op) = &step.op
+                && let FileOrigin::Context(name) = &op.origin
+            {
+                let patterns = patterns(op, step)?;
+                wanted.entry(name.clone()).or_default().extend(patterns);
+            }
+        }
+        let mut read = BTreeMap::new();
+        for (name, patterns) in wanted {
+            let place = places.get(&name).unwrap_or(&ContextPlace::Empty);
+            let shown = name
+                .as_ref()
+                .map_or_else(|| "the build context".to_owned(), |name| format!("context {name}"));
+            let (mut tree, ignore) = match place {
+                ContextPlace::Empty => (Tree::default(), IgnoreFile::default()),
+                ContextPlace::Directory(path, ignore_files) => {
+                    let root =
+                        Arc::new(Root::open(path).map_err(|error| BuildError::Context(error.to_string()))?);
+                    let ignore = ignore_rules(&root, ignore_files)?;
+                    let patterns: Vec<&SourcePattern> = patterns.iter().collect();
+                    let tree = walk(&root, &ignore, &patterns)
+                        .map_err(|error| BuildError::Context(error.to_string()))?;
+                    (tree, ignore)
+                }
+                ContextPlace::Archive(path) => (read_tar(path, scratch)?, IgnoreFile::default()),
+            };
+            hash_files(ctx, &mut tree, threads).map_err(|error| match error {
+                _ if ctx.is_cancelled() => BuildError::Cancelled,
+                error => BuildError::Context(format!("{shown}: {error}")),
+            })?;
+            let sizes = tree.iter().filter_map(|(_, node)| match node.entry.kind {
+                Kind::File { size } => Some(size),
+                _ => None,
+            });
+            let (files, bytes) = sizes.fold((0, 0), |(files, bytes), size| (files + 1, bytes + size));
+            ctx.emit(&Event::ContextScanned {
+                name: name.clone().unwrap_or_else(|| "context".to_owned()),
+                files,
+                bytes,
+            });
+            read.insert(name, ReadContext { tree, ignore, name: shown });
+        }
+        Ok(Self { read })
+    }
+
+    /// What the sources of `op` choose in its context: for each source that is a path, its matches.
+    pub(crate) fn select<'a>(
+        &'a self,
+        op: &FileOp,
+        step: &Step,
+    ) -> Result<Vec<Vec<Selected<'a>>>, BuildError> {
+        let FileOrigin::Context(name) = &op.origin else { return Ok(Vec::new()) };
+        match self.read.get(name) {
+            Some(context) => {
+                let place = Place { tree: &context.tree, name: &context.name, ignore: Some(&context.ignore) };
+                select_all(place, op, step)
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The same in the tree of a stage or image.
+    pub(crate) fn select_in<'a>(
+        &self,
+        tree: &'a Tree,
+        name: &'a str,
+        op: &FileOp,
+        step: &Step,
+    ) -> Result<Vec<Vec<Selected<'a>>>, BuildError> {
+        select_all(Place { tree, name, ignore: None }, op, step)
+    }
+
+    /// For each match in order: its archive, when it is a regular file that is one (ADD). Blocks.
+    pub(crate) fn archives(
+        &self,
+        scratch: &Scratch,
+        matches: &[Vec<Selected<'_>>],
+        step: &Step,
+    ) -> Result<Vec<Option<Archive>>, BuildError> {
+        matches.iter().flatten().map(|selected| archive(scratch, selected, step)).collect()
+    }
+}
+
+fn archive(scratch: &Scratch, selected: &Selected<'_>, step: &Step) -> Result<Option<Archive>, BuildError> {
+    let Some(node) = selected.node else { return Ok(None) };
+    let (Kind::File { size: 1.. }, Some(content)) = (&node.entry.kind, &node.content) else {
+        return Ok(None);
+    };
+    let name = format!("archive {}", selected.root);
+    let failed = |error: std::io::Error| wrong(step, format!("{name}: {error}"), None);
+    // What does not begin like a tar once it is decompressed is copied as it is.
+    let Some(tar) = open_archive(content).map_err(failed)? else { return Ok(None) };
+    let spool = tempfile::tempfile_in(scratch.path()).map_err(failed)?;
+    match read_archive(tar, spool) {
+        Ok(entries) => Ok(Some(Archive { entries })),
+        Err(error) => Err(wrong(step, format!("{name}: {error}"), None)),
+    }
+}
+
+fn select_all<'a>(place: Place<'a>, op: &FileOp, step: &Step) -> Result<Vec<Vec<Selected<'a>>>, BuildError> {
+    let exclude = IgnoreFile::from_patterns("--exclude", op.exclude.iter().map(String::as_str))
+        .map_err(|error| wrong(step, error.to_string(), None))?;
+    let matches = patterns(op, step)?
+        .iter()
+        .map(|pattern| select(place, pattern, &exclude).map_err(|error| wrong(step, error.to_string(), None)))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(matches)
+}
+
+fn patterns(op: &FileOp, step: &Step) -> Result<Vec<SourcePattern>, BuildError> {
+    let paths = op.sources.iter().filter_map(|source| match source {
+        FileSource::Path(path) => Some(path),
+        FileSource::Inline { .. } => None,
+    });
+    paths
+        .map(|path| {
+            SourcePattern::parse(path, op.parents).map_err(|error| wrong(step, error.to_string(), None))
+        })
+        .collect()
+}
+
+fn wrong(step: &Step, message: String, hint: Option<String>) -> BuildError {
+    let place = StepPlace { id: step.id, name: step.title.clone(), line: step.line };
+    BuildError::Step { place, message, hint }
+}
+
+/// The rules of the first ignore file that exists: those given, which may lie anywhere, then those of the
+/// context's root.
+fn ignore_rules(root: &Root, files: &[PathBuf]) -> Result<IgnoreFile, BuildError> {
+    for path in files {
+        match std::fs::read(path) {
+            Ok(text) => return parse_rules(&path.display().to_string(), &text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BuildError::Context(format!("read {}: {error}", path.display()))),
+        }
+    }
+    for name in IGNORE_FILES {
+        let text = root
+            .read(&ImagePath::clamped(name), IGNORE_LIMIT)
+            .map_err(|error| BuildError::Context(error.to_string()))?;
+        if let Some(text) = text {
+            return parse_rules(name, &text);
+        }
+    }
+    Ok(IgnoreFile::default())
+}
+
+fn parse_rules(name: &str, text: &[u8]) -> Result<IgnoreFile, BuildError> {
+    IgnoreFile::parse(name, text).map_err(|error| BuildError::Context(error.to_string()))
+}
+
+fn read_tar(path: &Path, scratch: &Scratch) -> Result<Tree, BuildError> {
+    let failed =
+        |error: &dyn std::fmt::Display| BuildError::Context(format!("context {}: {error}", path.display()));
+    let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
+    let (_, tar) = sniff_decoder(file).map_err(|error| failed(&error))?;
+    let spool = tempfile::tempfile_in(scratch.path()).map_err(|error| failed(&error))?;
+    let entries =
+        read_archive(tar as Box<dyn Read + Send>, spool).map_err(|error: ArchiveError| failed(&error))?;
+    Ok(archive_tree(entries))
+}

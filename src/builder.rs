@@ -1,0 +1,412 @@
+//! The door: the river from a request to an image, and from an image to a registry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::build::{
+    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Resolver, Runner, Scratch, Session,
+    SessionParts, SessionSettings, Substitute, assemble, build_key, definitions, record_stages,
+    recorded_image,
+};
+use crate::cache::{Record, RecordBlob, RecordName};
+use crate::ctx::{Ctx, Event, EventSink};
+use crate::dockerfile::parse;
+use crate::error::{Error, ErrorKind};
+use crate::layer::{Image, PackOptions};
+use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
+use crate::plan::{ImageKey, LowerSettings, Plan, ScanSettings, lower, scan};
+use crate::request::{BuildRequest, ContextRequest, NamedContext, NetworkRequest, PushRequest};
+use crate::run::Network;
+use crate::setup::{Destinations, Setup};
+use crate::text::Diagnostic;
+
+/// Builds and pushes images.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    cancel: CancellationToken,
+}
+
+/// What a build made.
+#[derive(Clone, Debug)]
+pub struct BuildReport {
+    /// The manifest.
+    pub manifest: Descriptor,
+    /// The config blob.
+    pub config_digest: Digest,
+    /// The image's platform.
+    pub platform: Platform,
+    /// Names that it has now: references, paths.
+    pub names: Vec<String>,
+    /// Steps found in the cache.
+    pub cached_steps: usize,
+    /// Steps carried out.
+    pub executed_steps: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What a push did.
+#[derive(Clone, Debug)]
+pub struct PushReport {
+    /// The manifest or index.
+    pub manifest: Descriptor,
+    /// References that name it now.
+    pub names: Vec<String>,
+}
+
+impl Builder {
+    /// A builder that stops when `cancel` fires.
+    pub fn new(cancel: CancellationToken) -> Self {
+        Self { cancel }
+    }
+
+    /// Build an image and bring it where the request says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::kind`] tells whose fault it was; nothing half-written is left behind.
+    pub async fn build(
+        &self,
+        request: BuildRequest,
+        events: Arc<dyn EventSink>,
+    ) -> Result<BuildReport, Error> {
+        let started = Instant::now();
+        let jobs = request.jobs.unwrap_or_else(processors).max(1);
+        // A failure stops the rest of the build, not the caller.
+        let ctx = Ctx::new(events, self.cancel.child_token(), jobs);
+        let result = self.carry_out(&ctx, &request, jobs).await;
+        ctx.cancel();
+        let built = result.map_err(|error| self.named(error))?;
+        Ok(BuildReport { elapsed: started.elapsed(), ..built })
+    }
+
+    /// Send an image that exists to registries, its bytes as they are.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`].
+    pub async fn push(&self, request: PushRequest, events: Arc<dyn EventSink>) -> Result<PushReport, Error> {
+        let ctx = Ctx::new(events, self.cancel.child_token(), processors());
+        let result = crate::push::push(&ctx, &request).await;
+        ctx.cancel();
+        result.map_err(|error| self.named(error))
+    }
+
+    /// An interruption is told as one, whatever it made fail.
+    fn named(&self, error: Error) -> Error {
+        if self.cancel.is_cancelled() { Error::new(ErrorKind::Interrupted, "interrupted") } else { error }
+    }
+
+    async fn carry_out(&self, ctx: &Ctx, request: &BuildRequest, jobs: usize) -> Result<BuildReport, Error> {
+        let setup = Setup::new(request)?;
+        let scratch = Arc::new(Scratch::create(&setup.temporary).map_err(|error| setup.unusable(&error))?);
+        let (plan, images) = plan(ctx, request, &setup).await?;
+        let places = context_places(request);
+        let threads = NonZero::new(jobs).unwrap_or(NonZero::<usize>::MIN);
+        let network = network(request.network);
+        let (plan, contexts, scratch_for_contexts, inner) = (plan, places, Arc::clone(&scratch), ctx.clone());
+        let (plan, contexts) = ctx
+            .blocking(move || {
+                let read = Contexts::read(&inner, &plan, &contexts, &scratch_for_contexts, threads);
+                read.map(|contexts| (plan, contexts))
+            })
+            .await?;
+        let definitions = definitions(&plan, &images, &contexts, network)?;
+        let caches = setup.caches(request)?;
+        let blobs = setup.blobs(request, &scratch)?;
+        let layers = LayerStore::new(
+            setup.registries.clone(),
+            caches.clone(),
+            Arc::clone(&scratch),
+            setup.kept.clone(),
+            setup.unpacking,
+        );
+        let destinations = Destinations::new(request, &setup, &caches_repositories(request))?;
+        let pack = PackOptions {
+            compression: request.compression,
+            level: request.compression_level,
+            clamp: request.source_date_epoch,
+            threads: jobs,
+        };
+        let session = Arc::new(Session::new(SessionParts {
+            ctx: ctx.clone(),
+            plan,
+            images,
+            contexts,
+            definitions,
+            caches,
+            layers,
+            runner: Runner::new(setup.choose_backend(request.backend)),
+            outputs: destinations.early(),
+            blobs,
+            scratch,
+            settings: SessionSettings {
+                pack,
+                no_cache: request.cache.disabled,
+                no_cache_stages: request
+                    .cache
+                    .disabled_stages
+                    .iter()
+                    .map(|name| name.to_lowercase())
+                    .collect(),
+                network,
+                extra_hosts: request.extra_hosts.clone(),
+            },
+        }));
+        let result = bring(&session, request, &destinations).await;
+        // Records of steps that were done are kept even when a later one failed.
+        if result.is_err() {
+            ctx.cancel();
+        }
+        let finished = session.finish().await;
+        session.caches.flush(ctx);
+        match (result, finished) {
+            // What ran beside the build stopped it: that is the cause.
+            (Err(BuildError::Cancelled | BuildError::OtherStage), Err(cause)) => Err(cause.into()),
+            (Err(error), _) => Err(error.into()),
+            (Ok(_), Err(error)) => Err(error.into()),
+            (Ok(report), Ok(())) => Ok(report),
+        }
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+fn network(request: NetworkRequest) -> Network {
+    match request {
+        NetworkRequest::Host => Network::Host,
+        NetworkRequest::None => Network::None,
+    }
+}
+
+/// Parse, scan, resolve, lower. Base images may bring triggers, triggers may need more images.
+async fn plan(
+    ctx: &Ctx,
+    request: &BuildRequest,
+    setup: &Setup,
+) -> Result<(Plan, BTreeMap<ImageKey, BaseImage>), Error> {
+    let source = &request.dockerfile;
+    let refused = |diagnostics: Vec<Diagnostic>| {
+        let errors: Vec<Diagnostic> = diagnostics.into_iter().filter(Diagnostic::is_error).collect();
+        let message = match errors.as_slice() {
+            [only] => format!("{}: {}", source.name(), only.message),
+            errors => format!("{}: {} errors", source.name(), errors.len()),
+        };
+        Error::new(ErrorKind::Input, message).with_diagnostics(source, errors)
+    };
+    let parsed = parse(source);
+    let mut diagnostics = parsed.diagnostics;
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        return Err(refused(diagnostics));
+    }
+    let settings = ScanSettings {
+        build_args: request.build_args.clone(),
+        target: request.target.clone(),
+        build_platform: Platform::host(),
+        target_platform: request.platform.clone().unwrap_or_else(Platform::host),
+        contexts: request
+            .named_contexts
+            .iter()
+            .map(|(name, context)| (name.clone(), matches!(context, NamedContext::Directory(_))))
+            .collect(),
+    };
+    let Some(mut stages) = scan(&parsed.file, settings, &mut diagnostics) else {
+        return Err(refused(diagnostics));
+    };
+    let resolver = Resolver {
+        registries: setup.registries.clone(),
+        substitutes: substitutes(request),
+        store: if request.pull { None } else { setup.existing_store() },
+    };
+    let mut images: BTreeMap<ImageKey, BaseImage> = BTreeMap::new();
+    loop {
+        let open: Vec<ImageKey> =
+            stages.images().into_iter().filter(|key| !images.contains_key(key)).collect();
+        let done = open.is_empty();
+        let found = resolver.resolve(ctx, open).await.map_err(|(key, error)| {
+            let error = Error::from(error);
+            match stages.near_stage(&key.name) {
+                Some(near) => error.hint(format!("did you mean the stage `{near}`?")),
+                None => error,
+            }
+        })?;
+        images.extend(found);
+        let triggered = stages.apply_triggers(&configs(&images), &mut diagnostics);
+        if done && !triggered {
+            break;
+        }
+    }
+    let settings = LowerSettings { build_args: request.build_args.clone() };
+    let plan = lower(&stages, &configs(&images), &settings, &mut diagnostics);
+    let Some(plan) = plan else { return Err(refused(diagnostics)) };
+    for warning in diagnostics.iter().filter(|finding| !finding.is_error()) {
+        let line = warning.span().map_or(0, |span| source.line_of(span.start));
+        ctx.warn(format!("{}:{line}: {}: {}", source.name(), warning.code, warning.message));
+    }
+    let steps =
+        plan.stages.values().flat_map(|stage| &stage.steps).filter(|step| step.op.makes_layer()).count();
+    ctx.emit(&Event::Planned { steps, skipped: stages.skipped() });
+    Ok((plan, images))
+}
+
+fn configs(images: &BTreeMap<ImageKey, BaseImage>) -> BTreeMap<ImageKey, ImageConfig> {
+    images.iter().map(|(key, image)| (key.clone(), image.config.value().clone())).collect()
+}
+
+fn substitutes(request: &BuildRequest) -> BTreeMap<String, Substitute> {
+    let images = request.named_contexts.iter().filter_map(|(name, context)| {
+        let substitute = match context {
+            NamedContext::Directory(_) => return None,
+            NamedContext::OciLayout(path, image) => Substitute::Layout(path.clone(), image.clone()),
+            NamedContext::Image(reference) => Substitute::Image(reference.clone()),
+        };
+        Some((name.clone(), substitute))
+    });
+    images.collect()
+}
+
+fn context_places(request: &BuildRequest) -> BTreeMap<Option<String>, ContextPlace> {
+    let beside = request.dockerfile_path.iter().map(|path| {
+        let mut name = path.clone().into_os_string();
+        name.push(".dockerignore");
+        name.into()
+    });
+    let main = match &request.context {
+        ContextRequest::Directory(path) => ContextPlace::Directory(path.clone(), beside.collect()),
+        ContextRequest::Archive(path) => ContextPlace::Archive(path.clone()),
+        ContextRequest::Empty => ContextPlace::Empty,
+    };
+    let named = request.named_contexts.iter().filter_map(|(name, context)| match context {
+        NamedContext::Directory(path) => {
+            Some((Some(name.clone()), ContextPlace::Directory(path.clone(), Vec::new())))
+        }
+        NamedContext::OciLayout(..) | NamedContext::Image(_) => None,
+    });
+    std::iter::once((None, main)).chain(named).collect()
+}
+
+/// The repositories that records come from: their blobs can be mounted from there.
+fn caches_repositories(request: &BuildRequest) -> BTreeSet<crate::oci::Repository> {
+    let places = request.cache.from.iter().chain(&request.cache.to).filter_map(|place| match place {
+        crate::request::CachePlace::Repository(repository) => Some(repository.clone()),
+        crate::request::CachePlace::Folder(_) => None,
+    });
+    request.cache.repository.iter().cloned().chain(places).collect()
+}
+
+/// Build what is missing, assemble, export, record.
+async fn bring(
+    session: &Arc<Session>,
+    request: &BuildRequest,
+    destinations: &Destinations,
+) -> Result<BuildReport, BuildError> {
+    let plan = session.plan.target();
+    let key = build_key(session, plan, &request.labels, &request.annotations);
+    let looked_up = !session.settings.no_cache && session.settings.no_cache_stages.is_empty();
+    let mut known = None;
+    if looked_up && let Some(found) = session.caches.lookup(&session.ctx, &RecordName::Build(key)).await {
+        known = recorded_image(session, &found).await.map(|(config, stage)| Image {
+            manifest: found.manifest.clone(),
+            config,
+            layers: stage.layers,
+        });
+    }
+    let recorded = known.is_some();
+    let image = match known {
+        Some(image) => {
+            let steps = session.plan.stages.values().flat_map(|stage| &stage.steps);
+            session.counts.add_cached(steps.filter(|step| step.op.makes_layer()).count());
+            session.ctx.emit(&Event::BuildCached { digest: image.manifest.descriptor().digest });
+            image
+        }
+        None => {
+            let built = session.stage(session.plan.target).await;
+            let built = match built {
+                Ok(built) => built,
+                Err(error) => return Err(session.failure(error).await),
+            };
+            assemble(plan, &built.image, &request.labels, &request.annotations)
+        }
+    };
+    let names = destinations.export(session, &image).await?;
+    if !recorded {
+        let image = destinations.rehomed(&image);
+        record_build(session, key, &image).await;
+        record_stages(session, |layer| destinations.rehomed_layer(layer)).await;
+    }
+    let (cached_steps, executed_steps) = session.counts.get();
+    let config = image.config.value();
+    Ok(BuildReport {
+        manifest: image.manifest.descriptor().clone(),
+        config_digest: image.config.descriptor().digest,
+        platform: Platform::new(&config.os, &config.architecture, config.variant.as_deref()),
+        names,
+        cached_steps,
+        executed_steps,
+        elapsed: Duration::ZERO,
+    })
+}
+
+async fn record_build(session: &Session, key: crate::cache::CacheKey, image: &Image) {
+    let config = RecordBlob::Bytes(image.config.descriptor().clone(), Arc::clone(image.config.bytes()));
+    let layers =
+        image.layers.iter().map(|layer| RecordBlob::Home(layer.descriptor.clone(), layer.home.clone()));
+    let record =
+        Record { manifest: image.manifest.clone(), blobs: std::iter::once(config).chain(layers).collect() };
+    session.caches.store(&session.ctx, &RecordName::Build(key), &record).await;
+}
+
+impl From<BuildError> for Error {
+    fn from(error: BuildError) -> Self {
+        describe(&error)
+    }
+}
+
+/// Kind, message, place and hints of a build's error.
+fn describe(error: &BuildError) -> Error {
+    {
+        use crate::registry::RegistryErrorKind as Registry;
+        let message = error.to_string();
+        let registry = |kind: Registry| match kind {
+            Registry::Unauthorised => ErrorKind::Unauthorised,
+            Registry::Cancelled => ErrorKind::Interrupted,
+            Registry::Local => ErrorKind::Resources,
+            Registry::Unavailable | Registry::NotFound | Registry::Invalid | Registry::Refused => {
+                ErrorKind::Unavailable
+            }
+        };
+        match error {
+            BuildError::Cancelled => Error::new(ErrorKind::Interrupted, message),
+            BuildError::Registry(error) => Error::new(registry(error.kind()), message),
+            BuildError::Output(crate::output::OutputError::Registry(error)) => {
+                Error::new(registry(error.kind()), message)
+            }
+            BuildError::Output(_) | BuildError::Io { .. } => Error::new(ErrorKind::Resources, message),
+            BuildError::Image { hint, .. } => {
+                let error = Error::new(ErrorKind::Input, message);
+                hint.iter().cloned().fold(error, Error::hint)
+            }
+            BuildError::Command { place, output, .. } => {
+                Error::new(ErrorKind::Step, message).at_step(place.id, place.line).with_output(output.clone())
+            }
+            BuildError::Step { place, hint, .. } => {
+                let error = Error::new(ErrorKind::Step, message).at_step(place.id, place.line);
+                hint.iter().cloned().fold(error, Error::hint)
+            }
+            BuildError::Pack { place, .. } => {
+                Error::new(ErrorKind::Step, message).at_step(place.id, place.line)
+            }
+            BuildError::Context(_) => Error::new(ErrorKind::Input, message),
+            BuildError::Layer { .. } => Error::new(ErrorKind::Unavailable, message),
+            BuildError::Environment(_) => Error::new(ErrorKind::Environment, message),
+            BuildError::OtherStage => Error::new(ErrorKind::Internal, message),
+            BuildError::Shared(error) => describe(error),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What a cache is asked, and asking several.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::{BoxFuture, join_all};
+
+use crate::ctx::Ctx;
+use crate::layer::BlobHome;
+use crate::oci::{Descriptor, Document, Manifest};
+
+use super::record::{self, Record, RecordName, StepRecord};
+
+/// A place for records.
+pub(crate) trait CacheBackend: Send + Sync {
+    /// How people know it: a repository, a path.
+    fn name(&self) -> String;
+
+    /// The record of this name; `None` when there is none.
+    fn lookup<'a>(
+        &'a self,
+        ctx: &'a Ctx,
+        name: &'a RecordName,
+    ) -> BoxFuture<'a, Result<Option<Document<Manifest>>, CacheError>>;
+
+    /// Keep a record. Doing it twice is the same as doing it once.
+    fn store<'a>(
+        &'a self,
+        ctx: &'a Ctx,
+        name: &'a RecordName,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<(), CacheError>>;
+
+    /// A small blob of a record, verified; refused when larger than `limit` bytes.
+    fn read<'a>(
+        &'a self,
+        ctx: &'a Ctx,
+        descriptor: &'a Descriptor,
+        limit: u64,
+    ) -> BoxFuture<'a, Result<Arc<[u8]>, CacheError>>;
+
+    /// Where a record's blob is; `None` when the cache does not have it.
+    fn home(&self, descriptor: &Descriptor) -> Option<BlobHome>;
+
+    /// Make what was stored visible to other builds, where storing alone does not.
+    fn flush(&self) -> Result<(), CacheError> {
+        Ok(())
+    }
+}
+
+/// A cache could not be read or written. Never fatal: a miss, or a warning.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct CacheError(pub(crate) String);
+
+/// A record that was found, and where.
+#[derive(Clone)]
+pub(crate) struct Found {
+    /// The manifest.
+    pub(crate) manifest: Document<Manifest>,
+    /// Who has it.
+    pub(crate) backend: Arc<dyn CacheBackend>,
+}
+
+/// All caches of a build.
+#[derive(Clone, Default)]
+pub(crate) struct Caches {
+    readers: Vec<Arc<dyn CacheBackend>>,
+    writers: Vec<Arc<dyn CacheBackend>>,
+    /// Names of caches that failed; each is reported once and not asked again in this build.
+    failed: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Caches {
+    /// Look up in `readers` in their order, write to all `writers`.
+    pub(crate) fn new(readers: Vec<Arc<dyn CacheBackend>>, writers: Vec<Arc<dyn CacheBackend>>) -> Self {
+        Self { readers, writers, failed: Arc::default() }
+    }
+
+    /// The record of this name in the first cache that has it.
+    pub(crate) async fn lookup(&self, ctx: &Ctx, name: &RecordName) -> Option<Found> {
+        for backend in &self.readers {
+            if self.has_failed(backend.as_ref()) {
+                continue;
+            }
+            match backend.lookup(ctx, name).await {
+                Ok(Some(manifest)) => return Some(Found { manifest, backend: Arc::clone(backend) }),
+                Ok(None) => {}
+                Err(error) => self.fail(ctx, backend.as_ref(), "read", &error),
+            }
+        }
+        None
+    }
+
+    /// Keep a record in all caches that are written to.
+    pub(crate) async fn store(&self, ctx: &Ctx, name: &RecordName, record: &Record) {
+        join_all(self.writers.iter().filter(|backend| !self.has_failed(backend.as_ref())).map(
+            |backend| async move {
+                if let Err(error) = backend.store(ctx, name, record).await {
+                    self.fail(ctx, backend.as_ref(), "written", &error);
+                }
+            },
+        ))
+        .await;
+    }
+
+    /// Make what was stored visible to other builds. Called once, whatever the build came to.
+    pub(crate) fn flush(&self, ctx: &Ctx) {
+        for backend in &self.writers {
+            if let Err(error) = backend.flush() {
+                self.fail(ctx, backend.as_ref(), "written", &error);
+            }
+        }
+    }
+
+    /// Whether anything is written.
+    pub(crate) fn is_written(&self) -> bool {
+        !self.writers.is_empty()
+    }
+
+    fn has_failed(&self, backend: &dyn CacheBackend) -> bool {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).contains(&backend.name())
+    }
+
+    fn fail(&self, ctx: &Ctx, backend: &dyn CacheBackend, what: &str, error: &CacheError) {
+        if ctx.is_cancelled() {
+            return;
+        }
+        let name = backend.name();
+        let first = self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+        if first {
+            ctx.warn(format!("cache {name} can not be {what} and is left alone: {error}"));
+        }
+    }
+}
+
+impl Found {
+    /// The record as a step's; `None` when it is something else or damaged.
+    pub(crate) async fn step(&self, ctx: &Ctx) -> Option<StepRecord> {
+        /// Inputs of a step may list many files; a record larger than this is not ours.
+        const LIMIT: u64 = 16 << 20;
+        if !record::is_step(self.manifest.value()) {
+            return None;
+        }
+        let bytes = self.backend.read(ctx, &self.manifest.value().config, LIMIT).await.ok()?;
+        let step: StepRecord = serde_json::from_slice(&bytes).ok()?;
+        (step.diff_id.is_some() == (self.manifest.value().layers.len() == 1)).then_some(step)
+    }
+
+    /// A small blob of the record.
+    pub(crate) async fn blob(
+        &self,
+        ctx: &Ctx,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<Arc<[u8]>, CacheError> {
+        self.backend.read(ctx, descriptor, limit).await
+    }
+
+    /// Where a blob of the record is; `None` when the cache does not have it.
+    pub(crate) fn home(&self, descriptor: &Descriptor) -> Option<BlobHome> {
+        self.backend.home(descriptor)
+    }
+}

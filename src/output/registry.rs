@@ -1,0 +1,135 @@
+//! Images into registries.
+
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, try_join_all};
+
+use crate::ctx::{Ctx, Event};
+use crate::layer::{BlobHome, Image, Layer};
+use crate::oci::{Descriptor, Reference, Repository};
+use crate::registry::{Registries, RegistryError, from_bytes, from_file};
+
+use super::backend::{Exported, Output, OutputError};
+
+/// Pushes to some references.
+pub(crate) struct RegistryOutput {
+    registries: Registries,
+    references: Vec<Reference>,
+    /// Where the blobs of a record found in the cache may be mounted from, besides their own homes.
+    mount_from: Vec<Repository>,
+}
+
+impl RegistryOutput {
+    /// Push under all of `references`.
+    pub(crate) fn new(
+        registries: Registries,
+        references: Vec<Reference>,
+        mount_from: Vec<Repository>,
+    ) -> Self {
+        Self { registries, references, mount_from }
+    }
+
+    /// Each repository once.
+    fn repositories(&self) -> Vec<&Repository> {
+        let mut list: Vec<&Repository> =
+            self.references.iter().map(|reference| &reference.repository).collect();
+        list.sort();
+        list.dedup();
+        list
+    }
+
+    async fn send(
+        &self,
+        ctx: &Ctx,
+        target: &Repository,
+        descriptor: &Descriptor,
+        content: &Content,
+    ) -> Result<(), RegistryError> {
+        let on_host = |repository: &&Repository| repository.host() == target.host() && *repository != target;
+        let sources: Vec<Repository> = self.mount_from.iter().filter(on_host).cloned().collect();
+        let source = match content {
+            Content::Bytes(bytes) => from_bytes(Arc::clone(bytes)),
+            Content::Home(BlobHome::Local(path)) => from_file(path.clone()),
+            Content::Home(BlobHome::Remote(from)) => {
+                // Within a registry this is a mount, or, where it does not mount, through this machine.
+                self.registries.copy_blob(ctx, from, target, descriptor).await?;
+                return Ok(());
+            }
+        };
+        self.registries.push_blob(ctx, target, descriptor, &sources, Some(source)).await?;
+        Ok(())
+    }
+
+    async fn send_all(&self, ctx: &Ctx, target: &Repository, image: &Image) -> Result<(), RegistryError> {
+        let config = Content::Bytes(Arc::clone(image.config.bytes()));
+        let config = self.send(ctx, target, image.config.descriptor(), &config);
+        let layers = try_join_all(image.layers.iter().map(|layer| async move {
+            self.send(ctx, target, &layer.descriptor, &Content::Home(layer.home.clone())).await
+        }));
+        let (config, layers) = futures_util::future::join(config, layers).await;
+        config?;
+        layers?;
+        Ok(())
+    }
+
+    /// Tag the image in one repository. A tag that names it already is left alone: the registry took the
+    /// manifest before, so it has all its blobs.
+    async fn tag(&self, ctx: &Ctx, reference: &Reference, image: &Image) -> Result<(), RegistryError> {
+        let manifest = &image.manifest;
+        let digest = manifest.descriptor().digest;
+        // A digest of its own is how the images of an index are pushed.
+        let selector = reference.tag.clone().unwrap_or_else(|| reference.selector());
+        let target = &reference.repository;
+        if self.registries.manifest_digest(ctx, target, &selector).await? != Some(digest) {
+            self.send_all(ctx, target, image).await?;
+            let media_type = &manifest.descriptor().media_type;
+            let put =
+                self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes()).await;
+            match put {
+                // What was said to be present is not: forget that, send again, once.
+                Err(RegistryError::BlobsUnknown { .. }) => {
+                    for descriptor in std::iter::once(image.config.descriptor())
+                        .chain(image.layers.iter().map(|layer| &layer.descriptor))
+                    {
+                        self.registries.distrust(target, &descriptor.digest).await;
+                    }
+                    self.send_all(ctx, target, image).await?;
+                    self.registries
+                        .put_manifest(ctx, target, &selector, media_type, manifest.bytes())
+                        .await?;
+                }
+                other => _ = other?,
+            }
+        }
+        ctx.emit(&Event::Tagged { name: reference.to_string(), digest });
+        Ok(())
+    }
+}
+
+/// Where a blob's bytes are.
+enum Content {
+    Bytes(Arc<[u8]>),
+    Home(BlobHome),
+}
+
+impl Output for RegistryOutput {
+    fn offer<'a>(&'a self, ctx: &'a Ctx, layer: &'a Layer) -> BoxFuture<'a, Result<(), OutputError>> {
+        Box::pin(async move {
+            for target in self.repositories() {
+                self.send(ctx, target, &layer.descriptor, &Content::Home(layer.home.clone())).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn export<'a>(&'a self, ctx: &'a Ctx, image: &'a Image) -> BoxFuture<'a, Result<Exported, OutputError>> {
+        Box::pin(async move {
+            let mut names = Vec::new();
+            for reference in &self.references {
+                self.tag(ctx, reference, image).await?;
+                names.push(reference.to_string());
+            }
+            Ok(Exported { names })
+        })
+    }
+}

@@ -1,0 +1,468 @@
+//! Stages, and what they need from outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::dockerfile::{Dockerfile, From, Instruction, InstructionKind, Mount, Word, parse};
+use crate::ids::StageId;
+use crate::oci::{ImageConfig, Platform, Reference};
+use crate::text::{Diagnostic, Source, Span, suggest};
+
+use super::graph::{Edge, needed};
+use super::model::{FileOrigin, ImageKey};
+use super::scope::{Expander, Variables, platform_arguments};
+
+/// What the request says that scanning needs.
+#[derive(Clone, Debug)]
+pub(crate) struct ScanSettings {
+    /// `--build-arg`
+    pub(crate) build_args: BTreeMap<String, String>,
+    /// `--target`
+    pub(crate) target: Option<String>,
+    /// Where the build runs.
+    pub(crate) build_platform: Platform,
+    /// What it is for.
+    pub(crate) target_platform: Platform,
+    /// `--build-context` by name, and whether it is a directory (not an image).
+    pub(crate) contexts: BTreeMap<String, bool>,
+}
+
+/// The stages of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Stages {
+    /// In file order.
+    pub(crate) list: Vec<StageSource>,
+    /// The stage to build.
+    pub(crate) target: StageId,
+    /// Values that FROM lines and `ARG X` without default see.
+    pub(super) globals: Variables,
+    pub(super) escape: char,
+    settings: ScanSettings,
+}
+
+/// One stage as written.
+#[derive(Clone, Debug)]
+pub(crate) struct StageSource {
+    /// Its number.
+    pub(crate) id: StageId,
+    /// Its name in lower case, or `stage-N`.
+    pub(crate) name: String,
+    /// What it begins with.
+    pub(crate) base: BaseName,
+    /// Its platform.
+    pub(crate) platform: Platform,
+    /// The FROM.
+    pub(crate) span: Span,
+    /// The FROM's line, from 1.
+    pub(crate) line: usize,
+    /// What it says, triggers first.
+    pub(crate) instructions: Vec<Sourced>,
+    triggered: bool,
+}
+
+/// An instruction and how it came into the stage.
+#[derive(Clone, Debug)]
+pub(crate) struct Sourced {
+    /// What it says.
+    pub(crate) instruction: Instruction,
+    /// Whether it is an ONBUILD trigger of the base; its spans then point into another text.
+    pub(crate) trigger: bool,
+}
+
+/// What a FROM names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BaseName {
+    /// `scratch`
+    Scratch,
+    /// An earlier stage.
+    Stage(StageId),
+    /// An image, or a named context that stands for one.
+    Image(String),
+}
+
+/// Group `file` into stages. Warnings are added to `diagnostics`; `None` when there are errors among them.
+pub(crate) fn scan(
+    file: &Dockerfile,
+    settings: ScanSettings,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<Stages> {
+    let first_error = diagnostics.len();
+    let escape = file.escape();
+    let mut globals = Variables::default();
+    let stage_name = settings.target.clone().unwrap_or_else(|| "default".to_owned());
+    for (name, value) in platform_arguments(&settings.build_platform, &settings.target_platform, &stage_name)
+    {
+        globals.set(name, settings.build_args.get(name).cloned().unwrap_or(value));
+    }
+    let mut list: Vec<StageSource> = Vec::new();
+    for instruction in &file.instructions {
+        match (&instruction.kind, list.last_mut()) {
+            (InstructionKind::From(from), _) => {
+                let id = StageId(list.len());
+                let stage =
+                    open_stage(id, from, instruction, &list, &globals, escape, &settings, diagnostics);
+                list.push(stage);
+            }
+            (InstructionKind::Arg(items), None) => {
+                let mut expander = Expander { escape, diagnostics };
+                for item in items {
+                    let name = expander.text(&item.name, &globals);
+                    let default = item.default.as_ref().map(|word| expander.text(word, &globals));
+                    if let Some(value) = settings.build_args.get(&name).cloned().or(default) {
+                        globals.set(&name, value);
+                    }
+                }
+            }
+            (_, None) => {
+                let message = format!("{} stands before the first FROM", instruction.kind.name());
+                let finding = Diagnostic::error("no-from", message).at(instruction.keyword.span);
+                diagnostics.push(finding.help("begin with FROM; only ARG may come before it"));
+            }
+            (_, Some(stage)) => {
+                stage.instructions.push(Sourced { instruction: instruction.clone(), trigger: false });
+            }
+        }
+    }
+    if list.is_empty() {
+        let span = Span::at(0);
+        diagnostics
+            .push(Diagnostic::error("no-from", "no FROM in the file: there is nothing to build").at(span));
+        return None;
+    }
+    // A stage's own ONBUILDs fire in the stages of this file that begin with it.
+    for index in 0..list.len() {
+        if let BaseName::Stage(base) = list[index].base {
+            let triggers: Vec<Sourced> = list[base.0]
+                .instructions
+                .iter()
+                .filter_map(|sourced| match &sourced.instruction.kind {
+                    InstructionKind::Onbuild(onbuild) => {
+                        Some(Sourced { instruction: (*onbuild.trigger).clone(), trigger: sourced.trigger })
+                    }
+                    _ => None,
+                })
+                .collect();
+            list[index].instructions.splice(0..0, triggers);
+        }
+    }
+    let target = find_target(settings.target.as_deref(), &list, diagnostics);
+    let failed = diagnostics[first_error..].iter().any(Diagnostic::is_error);
+    let target = target.filter(|_| !failed)?;
+    let stages = Stages { list, target, globals, escape, settings };
+    // Names of stages that do not exist or come later are errors even where nothing needs them.
+    let mut found = Vec::new();
+    for stage in &stages.list {
+        for sourced in &stage.instructions {
+            let _ = stages.origins(stage, sourced, &mut found);
+        }
+    }
+    let failed = found.iter().any(Diagnostic::is_error);
+    diagnostics.extend(found.into_iter().filter(Diagnostic::is_error));
+    (!failed).then_some(stages)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn open_stage(
+    id: StageId,
+    from: &From,
+    instruction: &Instruction,
+    before: &[StageSource],
+    globals: &Variables,
+    escape: char,
+    settings: &ScanSettings,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> StageSource {
+    let mut expander = Expander { escape, diagnostics };
+    let image = expander.text(&from.image, globals);
+    let platform = from.platform.as_ref().map(|word| (word, expander.text(word, globals)));
+    let platform = match platform {
+        None => settings.target_platform.clone(),
+        Some((word, text)) => text.parse().unwrap_or_else(|error: crate::oci::PlatformError| {
+            diagnostics.push(Diagnostic::error("bad-platform", error.to_string()).at(word.span));
+            settings.target_platform.clone()
+        }),
+    };
+    let base = if image.is_empty() {
+        let message = format!("the base image's name is empty once `{}` is expanded", from.image.text);
+        let finding = Diagnostic::error("empty-base", message).at(from.image.span);
+        diagnostics.push(finding.help("give the ARG a default before the first FROM, or pass --build-arg"));
+        BaseName::Scratch
+    } else if let Some(is_directory) = settings.contexts.get(&image) {
+        if *is_directory {
+            let message =
+                format!("named context `{image}` is a directory and can not be the base of a stage");
+            diagnostics.push(Diagnostic::error("context-as-base", message).at(from.image.span));
+        }
+        BaseName::Image(image)
+    } else if let Some(stage) =
+        before.iter().rev().find(|stage| stage.name == image.to_lowercase() && stage_is_named(stage))
+    {
+        BaseName::Stage(stage.id)
+    } else if image == "scratch" {
+        BaseName::Scratch
+    } else {
+        if let Err(error) = image.parse::<Reference>() {
+            let mut finding = Diagnostic::error("bad-reference", error.to_string()).at(from.image.span);
+            if let Some(near) = suggest(&image, before.iter().map(|stage| stage.name.as_str())) {
+                finding = finding.help(format!("did you mean the stage `{near}`?"));
+            }
+            diagnostics.push(finding);
+        }
+        BaseName::Image(image)
+    };
+    let name = from.alias.as_ref().map_or_else(|| format!("stage-{id}"), |alias| alias.text.to_lowercase());
+    StageSource {
+        id,
+        name,
+        base,
+        platform,
+        span: from.image.span,
+        line: instruction.lines.first,
+        instructions: Vec::new(),
+        triggered: false,
+    }
+}
+
+/// `stage-3` may be the name we gave; nobody may refer to a stage by that.
+fn stage_is_named(stage: &StageSource) -> bool {
+    stage.name != format!("stage-{}", stage.id)
+}
+
+fn find_target(
+    name: Option<&str>,
+    list: &[StageSource],
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<StageId> {
+    let Some(name) = name else { return Some(StageId(list.len() - 1)) };
+    let lower = name.to_lowercase();
+    if let Some(stage) = list.iter().rev().find(|stage| stage.name == lower && stage_is_named(stage)) {
+        return Some(stage.id);
+    }
+    if let Ok(index) = name.parse::<usize>()
+        && index < list.len()
+    {
+        return Some(StageId(index));
+    }
+    let names: Vec<&str> =
+        list.iter().filter(|stage| stage_is_named(stage)).map(|stage| stage.name.as_str()).collect();
+    let mut finding = Diagnostic::error("unknown-target", format!("target stage `{name}` does not exist"));
+    finding = match (suggest(&lower, names.iter().copied()), names.is_empty()) {
+        (Some(near), _) => finding.help(format!("did you mean `{near}`?")),
+        (None, false) => finding.help(format!("the stages are: {}", names.join(", "))),
+        (None, true) => finding.help("no stage has a name; use its number, from 0"),
+    };
+    diagnostics.push(finding);
+    None
+}
+
+impl Stages {
+    /// The stage `id`.
+    pub(crate) fn get(&self, id: StageId) -> &StageSource {
+        &self.list[id.0]
+    }
+
+    /// The stages that the target needs.
+    pub(crate) fn needed(&self) -> BTreeSet<StageId> {
+        needed(self.target, &self.edges())
+    }
+
+    /// Names of the stages that the target does not need.
+    pub(crate) fn skipped(&self) -> Vec<String> {
+        let needed = self.needed();
+        self.list.iter().filter(|stage| !needed.contains(&stage.id)).map(|stage| stage.name.clone()).collect()
+    }
+
+    /// The images that needed stages name.
+    pub(crate) fn images(&self) -> BTreeSet<ImageKey> {
+        let mut images = BTreeSet::new();
+        for id in self.needed() {
+            let stage = self.get(id);
+            images.extend(self.base_image(stage));
+            for sourced in &stage.instructions {
+                for origin in self.origins(stage, sourced, &mut Vec::new()) {
+                    if let FileOrigin::Image(key) = origin {
+                        images.insert(key);
+                    }
+                }
+            }
+        }
+        images
+    }
+
+    /// The image that a stage begins with.
+    pub(crate) fn base_image(&self, stage: &StageSource) -> Option<ImageKey> {
+        match &stage.base {
+            BaseName::Image(name) => Some(ImageKey { name: name.clone(), platform: stage.platform.clone() }),
+            BaseName::Scratch | BaseName::Stage(_) => None,
+        }
+    }
+
+    /// Put the ONBUILD triggers of base images into the stages that begin with them. Each stage is done
+    /// once; returns whether any stage changed, which may make more stages or images needed.
+    pub(crate) fn apply_triggers(
+        &mut self,
+        configs: &BTreeMap<ImageKey, ImageConfig>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> bool {
+        let mut changed = false;
+        for id in self.needed() {
+            let stage = self.get(id);
+            let Some(config) = self.base_image(stage).and_then(|key| configs.get(&key)) else { continue };
+            if stage.triggered {
+                continue;
+            }
+            let span = stage.span;
+            let mut triggers = Vec::new();
+            for text in &config.config.on_build {
+                let parsed = parse(&Source::new("ONBUILD", text.as_str()));
+                for finding in parsed.diagnostics.iter().filter(|finding| finding.is_error()) {
+                    let message = format!("trigger `{text}` of the base image: {}", finding.message);
+                    diagnostics.push(Diagnostic::error("bad-trigger", message).at(span));
+                }
+                triggers.extend(
+                    parsed
+                        .file
+                        .instructions
+                        .into_iter()
+                        .map(|instruction| Sourced { instruction, trigger: true }),
+                );
+            }
+            changed |= !triggers.is_empty();
+            let stage = &mut self.list[id.0];
+            stage.triggered = true;
+            stage.instructions.splice(0..0, triggers);
+        }
+        changed
+    }
+
+    fn edges(&self) -> Vec<Edge> {
+        let mut edges = Vec::new();
+        for stage in &self.list {
+            if let BaseName::Stage(used) = stage.base {
+                edges.push(Edge { user: stage.id, used });
+            }
+            for sourced in &stage.instructions {
+                for origin in self.origins(stage, sourced, &mut Vec::new()) {
+                    if let FileOrigin::Stage(used) = origin {
+                        edges.push(Edge { user: stage.id, used });
+                    }
+                }
+            }
+        }
+        edges
+    }
+
+    /// What an instruction reads besides its own stage, in the order of its flags.
+    pub(super) fn origins(
+        &self,
+        stage: &StageSource,
+        sourced: &Sourced,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Vec<FileOrigin> {
+        match &sourced.instruction.kind {
+            InstructionKind::Copy(copy) => vec![match &copy.from {
+                Some(from) => self.origin(stage, from, diagnostics),
+                None => FileOrigin::Context(None),
+            }],
+            InstructionKind::Add(_) => vec![FileOrigin::Context(None)],
+            InstructionKind::Run(run) => {
+                run.mounts.iter().map(|mount| self.mount_origin(stage, mount, diagnostics)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn mount_origin(
+        &self,
+        stage: &StageSource,
+        mount: &Mount,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> FileOrigin {
+        let from = mount
+            .fields
+            .iter()
+            .rev()
+            .find(|field| field.key == "from")
+            .and_then(|field| field.value.as_ref());
+        match from {
+            Some(from) if !from.text.is_empty() => self.origin(stage, from, diagnostics),
+            _ => FileOrigin::Context(None),
+        }
+    }
+
+    /// What `--from=word` means in `stage`: a named context, an earlier stage by name or number, an image.
+    fn origin(&self, stage: &StageSource, word: &Word, diagnostics: &mut Vec<Diagnostic>) -> FileOrigin {
+        let mut findings = Vec::new();
+        let mut expander = Expander { escape: self.escape, diagnostics: &mut findings };
+        let name = expander.text(word, &self.globals);
+        for finding in findings {
+            // An unset variable would silently name another image.
+            if finding.code == "UndefinedVar" {
+                let error = Diagnostic::error("variable-in-from", format!("--from: {}", finding.message))
+                    .at(word.span);
+                diagnostics.push(error.help("only ARGs before the first FROM can be used in --from"));
+            } else {
+                diagnostics.push(finding);
+            }
+        }
+        if let Some(is_directory) = self.settings.contexts.get(&name) {
+            return if *is_directory {
+                FileOrigin::Context(Some(name))
+            } else {
+                FileOrigin::Image(self.image_key(name))
+            };
+        }
+        let lower = name.to_lowercase();
+        let earlier = &self.list[..stage.id.0];
+        if let Some(found) = earlier.iter().rev().find(|other| other.name == lower && stage_is_named(other)) {
+            return FileOrigin::Stage(found.id);
+        }
+        if let Ok(index) = name.parse::<usize>() {
+            if index < stage.id.0 {
+                return FileOrigin::Stage(StageId(index));
+            }
+            let message = format!("stage {index} does not come before stage {}", stage.id);
+            diagnostics.push(Diagnostic::error("unknown-stage", message).at(word.span));
+            return FileOrigin::Context(None);
+        }
+        if let Some(later) =
+            self.list[stage.id.0..].iter().find(|other| other.name == lower && stage_is_named(other))
+        {
+            let message = if later.id == stage.id {
+                format!("stage `{name}` copies from itself: stages can not depend on each other in a circle")
+            } else {
+                format!(
+                    "stage `{name}` comes later in the file: a stage can only use stages above it, never in a circle"
+                )
+            };
+            let finding = Diagnostic::error("stage-order", message).at(word.span);
+            diagnostics.push(finding.help(format!("move stage `{name}` above this one")));
+            return FileOrigin::Context(None);
+        }
+        if let Err(error) = name.parse::<Reference>() {
+            let mut finding =
+                Diagnostic::error("unknown-stage", format!("`{name}` is no stage and no image: {error}"))
+                    .at(word.span);
+            if let Some(near) = suggest(&lower, earlier.iter().map(|other| other.name.as_str())) {
+                finding = finding.help(format!("did you mean the stage `{near}`?"));
+            }
+            diagnostics.push(finding);
+        }
+        FileOrigin::Image(self.image_key(name))
+    }
+
+    /// A stage with a name close to `name`: for the message when no image has that name.
+    pub(crate) fn near_stage(&self, name: &str) -> Option<&str> {
+        suggest(
+            &name.to_lowercase(),
+            self.list.iter().filter(|stage| stage_is_named(stage)).map(|stage| stage.name.as_str()),
+        )
+    }
+
+    fn image_key(&self, name: String) -> ImageKey {
+        ImageKey { name, platform: self.settings.target_platform.clone() }
+    }
+
+    pub(super) fn build_args(&self) -> &BTreeMap<String, String> {
+        &self.settings.build_args
+    }
+}

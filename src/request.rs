@@ -1,0 +1,195 @@
+//! What a user asks of the library: plain values, nothing opened or looked up yet.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::oci::{Compression, Platform, Reference, RegistryHost, Repository};
+use crate::run::BackendChoice;
+use crate::text::Source;
+
+/// A build.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// The Dockerfile.
+    pub dockerfile: Source,
+    /// Where the Dockerfile lies, when it is a file: `<path>.dockerignore` beside it is honoured.
+    pub dockerfile_path: Option<PathBuf>,
+    /// The build context.
+    pub context: ContextRequest,
+    /// `--build-context`: further contexts by name, which also stand in for images of that name.
+    pub named_contexts: BTreeMap<String, NamedContext>,
+    /// `--target`: the stage to build; the last one when not given.
+    pub target: Option<String>,
+    /// `--build-arg`, and proxy variables of the environment.
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`, added to the config.
+    pub labels: BTreeMap<String, String>,
+    /// `--annotation`, added to the manifest.
+    pub annotations: BTreeMap<String, String>,
+    /// `--platform`; this machine's when not given.
+    pub platform: Option<Platform>,
+    /// `--tag`: names of the image.
+    pub tags: Vec<Reference>,
+    /// `--output` and `--push`. Empty: the local store.
+    pub outputs: Vec<OutputRequest>,
+    /// Where to look up and keep step results.
+    pub cache: CacheRequest,
+    /// `--pull`: ask the registry for base images even if a local copy of the tag exists.
+    pub pull: bool,
+    /// `--backend`
+    pub backend: BackendChoice,
+    /// `--network`: the network of RUN steps that do not say otherwise.
+    pub network: NetworkRequest,
+    /// `--add-host name:ip`
+    pub extra_hosts: Vec<(String, String)>,
+    /// `--jobs`: pieces of work at a time; the number of processors when not given.
+    pub jobs: Option<usize>,
+    /// `--compression`
+    pub compression: Compression,
+    /// `--compression-level`
+    pub compression_level: Option<u32>,
+    /// `SOURCE_DATE_EPOCH`: no time in the image is later, in seconds since 1970.
+    pub source_date_epoch: Option<i64>,
+    /// How registries are reached.
+    pub registries: RegistryRequest,
+    /// Where state is kept.
+    pub state: StateRequest,
+}
+
+/// Sending an image that exists to a registry.
+#[derive(Clone, Debug)]
+pub struct PushRequest {
+    /// The image.
+    pub source: ImageSource,
+    /// Names to push it under. Empty: the source's own name.
+    pub references: Vec<Reference>,
+    /// How registries are reached.
+    pub registries: RegistryRequest,
+    /// Where state is kept.
+    pub state: StateRequest,
+}
+
+/// Where an image lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageSource {
+    /// A name (or digest) in the local store.
+    Stored(String),
+    /// `oci:DIR[:TAG]`
+    OciLayout(PathBuf, Option<String>),
+    /// `oci-archive:FILE`
+    OciArchive(PathBuf),
+    /// `docker-archive:FILE`
+    DockerArchive(PathBuf),
+}
+
+/// The build context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContextRequest {
+    /// A directory.
+    Directory(PathBuf),
+    /// A tar file, plain or compressed (`-` is spooled to one).
+    Archive(PathBuf),
+    /// No context (`-f -` without one).
+    Empty,
+}
+
+/// A named context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A directory.
+    Directory(PathBuf),
+    /// `oci-layout://DIR[:TAG|@DIGEST]`
+    OciLayout(PathBuf, Option<String>),
+    /// `docker-image://REF`
+    Image(Reference),
+}
+
+/// One place that the image goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputRequest {
+    /// The tags' registries (`--push`, `type=registry`).
+    Registry,
+    /// An OCI layout: a directory, or a tar archive.
+    Oci {
+        /// `None` is standard output (archives only).
+        dest: Option<PathBuf>,
+        /// Whether it is an archive.
+        tar: bool,
+    },
+    /// A `docker load` archive.
+    Docker {
+        /// `None` is standard output.
+        dest: Option<PathBuf>,
+    },
+    /// The root file system as a tar.
+    Tar {
+        /// `None` is standard output.
+        dest: Option<PathBuf>,
+    },
+    /// The root file system as a directory.
+    Local {
+        /// The directory.
+        dest: PathBuf,
+    },
+    /// The local store.
+    Store,
+    /// Nothing is kept (`type=cacheonly`).
+    CacheOnly,
+}
+
+/// Cache repositories.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheRequest {
+    /// `--cache-repo`: looked up and written.
+    pub repository: Option<Repository>,
+    /// `--cache-from`: looked up only, in order, after `repository`.
+    pub from: Vec<CachePlace>,
+    /// `--cache-to`: written only.
+    pub to: Vec<CachePlace>,
+    /// `--no-cache`: nothing is looked up.
+    pub disabled: bool,
+    /// `--no-cache-filter`: stages whose steps are not looked up.
+    pub disabled_stages: Vec<String>,
+}
+
+/// A place for cache records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CachePlace {
+    /// A repository.
+    Repository(Repository),
+    /// A folder.
+    Folder(PathBuf),
+}
+
+/// `--network`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NetworkRequest {
+    /// The host's network.
+    #[default]
+    Host,
+    /// Loopback only.
+    None,
+}
+
+/// How registries are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryRequest {
+    /// Docker `config.json` or containers `auth.json` files, the first that has a host's credentials decides.
+    /// Files that do not exist are passed over.
+    pub auth_files: Vec<PathBuf>,
+    /// Directories with credential helpers (`docker-credential-…`), usually those of PATH.
+    pub helper_directories: Vec<PathBuf>,
+    /// Proxies for http and https, and the hosts that are asked directly.
+    pub proxies: BTreeMap<String, String>,
+    /// `--insecure`: hosts that may speak plain HTTP or show any certificate. Loopback hosts need no flag.
+    pub insecure: Vec<RegistryHost>,
+}
+
+/// Where state is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateRequest {
+    /// The state directory: local store, local cache, unpacked layers.
+    pub dir: PathBuf,
+    /// Keep nothing after the build: `dir` gets only a temporary directory, which is removed.
+    pub ephemeral: bool,
+}

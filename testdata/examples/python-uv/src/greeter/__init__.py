@@ -1,0 +1,1 @@
+"""Greets, and says which version does."""

@@ -1,0 +1,1 @@
+const clock = () => new Date().toISOString();

@@ -1,0 +1,14 @@
+//! The behaviour of the binary, against real registries, runtimes and readers. One file per area of behaviour; what they
+//! stand on is in `support`.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod cache;
+mod cli;
+mod examples;
+mod push;
+mod readers;
+mod rootless;
+mod run;
+mod selftest;
+mod support;
