@@ -1,7 +1,8 @@
 //! Every rule of COPY and ADD by its name, on trees in memory.
 
 use super::*;
-use crate::build::{OwnerSpec, workdir};
+use crate::build::owner::OwnerSpec;
+use crate::build::workdir::workdir;
 use crate::context::{ArchiveEntry, IgnoreFile, Place, SelectError, SourcePattern, select};
 use crate::tree::{Change, Users};
 
