@@ -16,7 +16,7 @@ use crate::cache::{Record, RecordBlob, RecordName};
 use crate::ctx::{Ctx, Event, EventSink};
 use crate::dockerfile::parse;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{BlobHome, Image, PackOptions};
+use crate::layer::{Image, PackOptions};
 use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
 use crate::plan::{ImageKey, LowerSettings, Plan, ScanSettings, lower, scan};
 use crate::request::{BuildRequest, ContextRequest, NamedContext, NetworkRequest, PushRequest};

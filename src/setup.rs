@@ -1,17 +1,22 @@
 //! From a request's plain values to the parts that a build is made of.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::blob::Layout;
+use crate::blob::{Layout, Verified};
 use crate::build::{BuildError, Choose, Scratch, Session, Unpacking};
 use crate::cache::{CacheBackend, Caches, FolderCache, RepositoryCache};
+use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind};
 use crate::http::ProxySettings;
 use crate::layer::{BlobHome, Image, Layer, OverlayStyle, Owners};
 use crate::oci::{Reference, Repository};
-use crate::output::{Output, RegistryOutput, write};
+use crate::output::{
+    ArchiveFormat, Export, Output, OutputError, RegistryOutput, WriteError, write_archive, write_layout,
+    write_root, write_root_tar,
+};
 use crate::registry::{CredentialSource, DockerConfig, FirstOf, Registries, RegistrySettings, Secret};
 use crate::request::{BuildRequest, CachePlace, OutputRequest, RegistryRequest, StateRequest};
 use crate::run::{BackendChoice, select};
@@ -39,7 +44,7 @@ impl Setup {
     pub(crate) fn new(request: &BuildRequest) -> Result<Self, Error> {
         Ok(Self {
             registries: registries(&request.registries)?,
-            temporary: request.state.dir.join(TEMPORARY),
+            temporary: temporary(&request.state),
             kept: (!request.state.ephemeral).then(|| request.state.dir.clone()),
             unpacking: unpacking(),
             state: request.state.clone(),
@@ -54,11 +59,11 @@ impl Setup {
 
     /// The local store, when there is one.
     pub(crate) fn existing_store(&self) -> Option<Layout> {
-        Layout::open(self.state.dir.join(STORE)).ok()
+        Layout::open(store_path(&self.state)).ok()
     }
 
     fn store(&self) -> Result<Layout, BuildError> {
-        Ok(Layout::create(self.state.dir.join(STORE))?)
+        Ok(Layout::create(store_path(&self.state))?)
     }
 
     /// Where the blobs of new layers are written: the local cache itself where there is one.
@@ -132,6 +137,16 @@ impl Setup {
                 .map_err(|error| error.to_string())
         })
     }
+}
+
+/// Where the local store is.
+pub(crate) fn store_path(state: &StateRequest) -> PathBuf {
+    state.dir.join(STORE)
+}
+
+/// Where temporary directories are made. With nothing to keep, the state directory is one itself.
+pub(crate) fn temporary(state: &StateRequest) -> PathBuf {
+    if state.ephemeral { state.dir.clone() } else { state.dir.join(TEMPORARY) }
 }
 
 /// The registries of a request, with the credentials of its files.
@@ -239,29 +254,24 @@ impl Destinations {
         };
         let layers = image.layers.iter().map(|layer| session.layers.localise(&session.ctx, layer, &layout));
         let local = Image { layers: futures_util::future::try_join_all(layers).await?, ..image.clone() };
-        let (store, files, tags) = (self.store.clone(), self.files.clone(), self.tags.clone());
-        let tags: Vec<String> = tags.iter().map(ToString::to_string).collect();
+        let files = Files {
+            ctx: session.ctx.clone(),
+            image: local,
+            names: self.tags.iter().map(ToString::to_string).collect(),
+        };
+        let (store, outputs) = (self.store.clone(), self.files.clone());
         let written = session
             .ctx
             .blocking(move || {
                 let mut names = Vec::new();
                 if let Some(store) = &store {
-                    names.extend(write::store(store, &local, &tags)?);
+                    files.oci(store.root())?;
+                    names.extend(files.names.iter().cloned());
                 }
-                for output in &files {
-                    match output {
-                        OutputRequest::Oci { dest, tar } => {
-                            names.extend(write::oci(&local, &tags, dest.as_deref(), *tar)?)
-                        }
-                        OutputRequest::Docker { dest } => {
-                            names.extend(write::docker(&local, &tags, dest.as_deref())?)
-                        }
-                        OutputRequest::Tar { dest } => names.extend(write::tar(&local, dest.as_deref())?),
-                        OutputRequest::Local { dest } => names.extend(write::local(&local, dest)?),
-                        OutputRequest::Registry | OutputRequest::Store | OutputRequest::CacheOnly => {}
-                    }
+                for output in &outputs {
+                    names.extend(files.write(output)?);
                 }
-                Ok::<_, crate::output::OutputError>(names)
+                Ok::<_, OutputError>(names)
             })
             .await?;
         for name in &written {
@@ -285,4 +295,97 @@ impl Destinations {
             None => layer.clone(),
         }
     }
+}
+
+/// An image on this machine, to be written to files.
+struct Files {
+    ctx: Ctx,
+    image: Image,
+    names: Vec<String>,
+}
+
+impl Files {
+    /// Write one output; the path that it is at.
+    fn write(&self, output: &OutputRequest) -> Result<Option<String>, OutputError> {
+        let (ctx, image, open) = (&self.ctx, &self.image, &open_local);
+        let dest = match output {
+            OutputRequest::Oci { dest: Some(dest), tar: false } => {
+                self.oci(dest)?;
+                Some(dest)
+            }
+            OutputRequest::Oci { dest, .. } => self.archive(ArchiveFormat::Oci, dest.as_ref())?,
+            OutputRequest::Docker { dest } => self.archive(ArchiveFormat::Docker, dest.as_ref())?,
+            OutputRequest::Tar { dest: None } => {
+                drop(write_root_tar(ctx, image, open, std::io::stdout().lock())?);
+                None
+            }
+            OutputRequest::Tar { dest: Some(dest) } => {
+                whole(dest, |sink| write_root_tar(ctx, image, open, sink).map(drop))?;
+                Some(dest)
+            }
+            OutputRequest::Local { dest } => {
+                write_root(ctx, image, open, dest)?;
+                Some(dest)
+            }
+            OutputRequest::Registry | OutputRequest::Store | OutputRequest::CacheOnly => None,
+        };
+        Ok(dest.map(|dest| dest.display().to_string()))
+    }
+
+    fn export(&self) -> Export<'_> {
+        Export { images: std::slice::from_ref(&self.image), index: None, names: &self.names }
+    }
+
+    fn oci(&self, directory: &Path) -> Result<(), OutputError> {
+        Ok(write_layout(&self.ctx, self.export(), &open_local, directory)?)
+    }
+
+    fn archive<'a>(
+        &self,
+        format: ArchiveFormat,
+        dest: Option<&'a PathBuf>,
+    ) -> Result<Option<&'a PathBuf>, OutputError> {
+        let (ctx, export) = (&self.ctx, self.export());
+        match dest {
+            None => drop(write_archive(ctx, export, &open_local, format, std::io::stdout().lock())?),
+            Some(dest) => {
+                whole(dest, |sink| write_archive(ctx, export, &open_local, format, sink).map(drop))?;
+            }
+        }
+        Ok(dest)
+    }
+}
+
+/// The blob of a layer that lies on this machine.
+fn open_local(layer: &Layer) -> std::io::Result<Box<dyn Read + Send>> {
+    match &layer.home {
+        BlobHome::Local(path) => Ok(Box::new(Verified::new(std::fs::File::open(path)?, &layer.descriptor))),
+        BlobHome::Remote(repository) => {
+            Err(std::io::Error::other(format!("the blob is in {repository} only")))
+        }
+    }
+}
+
+/// Write a file that is there whole or not at all.
+fn whole(
+    dest: &Path,
+    write: impl FnOnce(&mut std::io::BufWriter<std::fs::File>) -> Result<(), WriteError>,
+) -> Result<(), OutputError> {
+    let failed = |source| WriteError::Write { what: dest.display().to_string(), source };
+    let parent = dest.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Devices and pipes are written to; they can not be replaced.
+    if dest.exists() && !dest.is_file() {
+        let mut sink = std::io::BufWriter::new(std::fs::File::create(dest).map_err(failed)?);
+        write(&mut sink)?;
+        return Ok(sink.flush().map_err(failed)?);
+    }
+    let partial = tempfile::Builder::new().prefix(".ocistage-").tempfile_in(parent).map_err(failed)?;
+    let (file, path) = partial.into_parts();
+    let mut sink = std::io::BufWriter::with_capacity(1 << 20, file);
+    write(&mut sink)?;
+    let file = sink.into_inner().map_err(|error| failed(error.into_error()))?;
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.set_permissions(readable).map_err(failed)?;
+    path.persist(dest).map_err(|error| failed(error.error))?;
+    Ok(())
 }

@@ -20,8 +20,8 @@ mod store;
 mod verify;
 mod writer;
 
-pub(crate) use codec::{Packing, decoder, sniff_decoder};
-pub(crate) use layer_writer::{CompressOptions, LayerWriter, WrittenLayer};
+pub(crate) use codec::{decoder, sniff_decoder};
+pub(crate) use layer_writer::{CompressOptions, LayerWriter};
 pub(crate) use read_ahead::ReadAhead;
 pub(crate) use store::{ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Layout, LayoutError};
 pub(crate) use verify::{Hashing, Verified};

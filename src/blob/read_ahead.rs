@@ -1,6 +1,7 @@
 //! Reading on a thread of its own, ahead of who uses the bytes.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -14,8 +15,8 @@ const QUEUE: usize = 8;
 /// Reads a source (network, decompressor) on one thread and hashes it on another, so that both go on while
 /// the bytes are unpacked.
 pub(crate) struct ReadAhead {
-    pieces: Option<Receiver<io::Result<std::sync::Arc<Vec<u8>>>>>,
-    piece: std::sync::Arc<Vec<u8>>,
+    pieces: Option<Receiver<io::Result<Arc<Vec<u8>>>>>,
+    piece: Arc<Vec<u8>>,
     position: usize,
     hasher: JoinHandle<(Digest, u64)>,
 }
@@ -24,7 +25,7 @@ impl ReadAhead {
     /// Read `source` ahead, to its end.
     pub(crate) fn new(mut source: impl Read + Send + 'static) -> io::Result<Self> {
         let (to_user, pieces) = sync_channel(QUEUE);
-        let (to_hasher, hasher_queue) = sync_channel::<std::sync::Arc<Vec<u8>>>(QUEUE);
+        let (to_hasher, hasher_queue) = sync_channel::<Arc<Vec<u8>>>(QUEUE);
         let hasher = thread::Builder::new().name("hash".to_owned()).spawn(move || {
             let mut digester = Digester::new();
             hasher_queue.iter().for_each(|piece| digester.update(&piece));
@@ -37,10 +38,8 @@ impl ReadAhead {
                 match (&mut source).take(PIECE as u64).read_to_end(&mut piece) {
                     Ok(0) => return,
                     Ok(_) => {
-                        let piece = std::sync::Arc::new(piece);
-                        if to_hasher.send(std::sync::Arc::clone(&piece)).is_err()
-                            || to_user.send(Ok(piece)).is_err()
-                        {
+                        let piece = Arc::new(piece);
+                        if to_hasher.send(Arc::clone(&piece)).is_err() || to_user.send(Ok(piece)).is_err() {
                             return;
                         }
                     }
@@ -52,7 +51,7 @@ impl ReadAhead {
                 }
             }
         })?;
-        Ok(Self { pieces: Some(pieces), piece: std::sync::Arc::default(), position: 0, hasher })
+        Ok(Self { pieces: Some(pieces), piece: Arc::default(), position: 0, hasher })
     }
 
     /// Digest and length of the whole source, once it was read to its end.

@@ -73,7 +73,11 @@ impl Layout {
         fs::create_dir_all(&blobs).map_err(failed("create", &blobs))?;
         let marker = layout.root.join(MARKER);
         if !marker.exists() {
-            replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(failed("write", &marker))?;
+            match partial(&layout.root, br#"{"imageLayoutVersion":"1.0.0"}"#) {
+                // Where another process was first, its marker stays: it may be locked already.
+                Ok(file) => drop(file.persist_noclobber(&marker)),
+                Err(source) => return Err(failed("write", &marker)(source)),
+            }
         }
         layout.check_version()?;
         let index = layout.root.join(INDEX);
@@ -207,9 +211,10 @@ impl Layout {
         Document::parse(media_type::OCI_INDEX, bytes).map_err(|source| LayoutError::Index { path, source })
     }
 
-    /// The manifest or index under `name`: a tag, a whole reference, or a digest.
+    /// The manifest or index under `name`: a tag, a whole reference, or a digest. Of several images under one
+    /// tag (of several repositories) it is the one that was put last.
     pub(crate) fn lookup(&self, name: &str) -> Result<Option<Descriptor>, LayoutError> {
-        Ok(self.index()?.value().manifests.iter().find(|entry| is_named(entry, name)).cloned())
+        Ok(self.index()?.value().manifests.iter().rfind(|entry| is_named(entry, name)).cloned())
     }
 
     /// All names with what they stand for, in the order of `index.json`.
@@ -326,8 +331,8 @@ fn empty_index() -> Document<Index> {
         schema_version: 2,
         media_type: Some(media_type::OCI_INDEX.to_owned()),
         manifests: Vec::new(),
-        annotations: std::collections::BTreeMap::new(),
-        other: std::collections::BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        other: BTreeMap::new(),
     };
     Document::write(media_type::OCI_INDEX, index)
 }
@@ -342,12 +347,16 @@ fn read_up_to(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let file = partial(path.parent().unwrap_or(Path::new(".")), bytes)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn partial(directory: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix(PARTIAL)
         .permissions(fs::Permissions::from_mode(0o644))
         .tempfile_in(directory)?;
     file.write_all(bytes)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    Ok(file)
 }

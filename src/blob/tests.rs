@@ -2,6 +2,8 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 
+use super::codec::Packing;
+use super::layer_writer::WrittenLayer;
 use super::*;
 use crate::oci::{Compression, Descriptor, Digest, media_type};
 
@@ -41,7 +43,6 @@ fn gzip_bytes_do_not_depend_on_the_number_of_threads_and_are_one_member() {
         let tar = sample(length);
         let one = write_layer(&layout, &tar, gzip(1));
         assert_eq!(one.diff_id.0, Digest::of(&tar));
-        assert_eq!(one.uncompressed, length as u64);
         let blob = fs::read(layout.path(&one.descriptor.digest)).unwrap();
         assert_eq!(one.descriptor, Descriptor::of(media_type::OCI_LAYER_GZIP, &blob));
         for threads in [2, 8] {
@@ -54,6 +55,23 @@ fn gzip_bytes_do_not_depend_on_the_number_of_threads_and_are_one_member() {
         assert!(member.into_inner().is_empty(), "nothing follows the one member");
         assert_eq!(blob[4..10], [0, 0, 0, 0, 0, 255], "no time, no system");
     }
+}
+
+#[test]
+fn what_is_compressed_already_is_stored_and_mixes_with_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = Layout::create(directory.path()).unwrap();
+    let mut noise = vec![0; 3 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    let tar = [&noise[..], &sample(2 << 20), &noise[..100_000]].concat();
+    let layer = write_layer(&layout, &tar, gzip(2));
+    let alone = write_layer(&layout, &noise, gzip(2));
+    // Five bytes for each 64 KiB, ten and ten around.
+    assert_eq!(alone.descriptor.size, (3 << 20) + 3 * 17 * 5 + 20);
+    let mut plain = Vec::new();
+    let blob = layout.open_blob(&layer.descriptor).unwrap();
+    flate2::read::GzDecoder::new(blob).read_to_end(&mut plain).unwrap();
+    assert!(plain == tar);
 }
 
 #[test]
@@ -159,6 +177,21 @@ fn a_blob_is_verified_while_it_is_read_and_before_it_is_kept() {
     layout.remove_blob(&descriptor.digest).unwrap();
     layout.remove_blob(&descriptor.digest).unwrap();
     assert!(layout.digests().unwrap().is_empty());
+}
+
+#[test]
+fn a_decoder_reads_far_enough_to_verify_its_blob() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = Layout::create(directory.path()).unwrap();
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        let options = CompressOptions { compression, level: None, threads: 1 };
+        let mut wrong = write_layer(&layout, &sample(300_000), options).descriptor;
+        let blob = fs::File::open(layout.path(&wrong.digest)).unwrap();
+        wrong.digest = Digest::of(b"another blob of this size");
+        let mut plain = decoder(compression, Verified::new(blob, &wrong)).unwrap();
+        let error = io::copy(&mut plain, &mut io::sink()).unwrap_err().to_string();
+        assert!(error.contains("is damaged"), "{compression:?}: {error}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::tree::{ChangeSet, Content, ContentHash, Entry, ImagePath, Kind, Metad
 
 /// A COPY or ADD with everything decided but where it leads.
 pub(crate) struct CopyOp<'a> {
-    /// As many as were written, in order; each with all that it matched.
+    /// What the written sources matched, in order.
     pub(crate) sources: Vec<Source<'a>>,
     /// As written, variables expanded. A slash at its end means a directory.
     pub(crate) destination: &'a str,
@@ -32,7 +32,7 @@ pub(crate) struct CopyOp<'a> {
 
 /// One source.
 pub(crate) enum Source<'a> {
-    /// Files and directories of a tree: all matches of one written source.
+    /// Files and directories of a tree.
     Files(Vec<Selected<'a>>),
     /// A file with bytes of our own: a heredoc, a download.
     Inline(Inline),
@@ -58,12 +58,6 @@ pub(crate) struct Inline {
 /// A COPY or ADD that cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CopyError {
-    /// Several sources for one file.
-    #[error("{destination:?} is no directory and there are several sources: end the destination with a /")]
-    SeveralSources {
-        /// As written.
-        destination: String,
-    },
     /// A directory would have to go where something else is.
     #[error("cannot copy to non-directory {0}")]
     NotADirectory(ImagePath),
@@ -75,7 +69,7 @@ pub(crate) enum CopyError {
     Root,
     /// A hard link of an archive that leads to nothing, or to a file whose bytes are not at hand.
     #[error(
-        "archive entry {path} is a hard link to {target}, which is neither before it in the archive nor a file at the destination"
+        "archive entry {path} is a hard link to {target}, which is no earlier file of it and none at the destination"
     )]
     HardLink {
         /// In the archive.
@@ -112,21 +106,17 @@ impl Inline {
 pub(crate) fn copy(image: &Tree, op: &CopyOp<'_>) -> Result<ChangeSet, CopyError> {
     let nothing = Tree::default();
     let mut copier = Copier { target: Target::new(if op.link { &nothing } else { image }), op };
-    copier.check_destination()?;
     for source in &op.sources {
         match source {
             Source::Files(matches) => {
-                // One after the other: of two files for one path the last wins.
+                // One after the other: of two files for one path the last wins, even where the reference says
+                // that several sources need a directory. That is what BuildKit does.
                 for selected in matches {
                     copier.copy_selected(selected)?;
                 }
             }
             Source::Inline(inline) => copier.copy_inline(inline)?,
-            Source::Archive(archive) => {
-                let destination = copier.target.resolve(&ImagePath::root(), &copier.destination(), true)?;
-                copier.target.make_directories(&destination, 0o755, op.chown.unwrap_or_default())?;
-                archive.lay_out(&mut copier.target, &destination, op.chown)?;
-            }
+            Source::Archive(archive) => copier.lay_out(archive)?,
         }
     }
     Ok(copier.target.finish())
@@ -145,21 +135,6 @@ impl Copier<'_> {
     /// Whether the destination is a directory by how it is written.
     fn is_written_as_directory(&self) -> bool {
         matches!(self.op.destination.rsplit('/').next(), None | Some("" | "." | ".."))
-    }
-
-    fn check_destination(&self) -> Result<(), CopyError> {
-        let files = self.op.sources.iter().any(|source| match source {
-            Source::Files(matches) => matches.iter().any(|selected| !selected.is_directory()),
-            Source::Inline(_) => true,
-            Source::Archive(_) => false,
-        });
-        if self.op.sources.len() > 1 && files && !self.is_written_as_directory() {
-            let destination = self.target.resolve(&ImagePath::root(), &self.destination(), true)?;
-            if !self.target.is_directory(&destination) {
-                return Err(CopyError::SeveralSources { destination: self.op.destination.to_owned() });
-            }
-        }
-        Ok(())
     }
 
     /// The destination with its links followed, the last one too. What must be a directory for it is made.
@@ -212,6 +187,12 @@ impl Copier<'_> {
             self.place(path, pick.node, first)?;
         }
         Ok(())
+    }
+
+    fn lay_out(&mut self, archive: &Archive) -> Result<(), CopyError> {
+        let destination = self.target.resolve(&ImagePath::root(), &self.destination(), true)?;
+        self.target.make_directories(&destination, 0o755, self.op.chown.unwrap_or_default())?;
+        archive.lay_out(&mut self.target, &destination, self.op.chown)
     }
 
     fn copy_inline(&mut self, inline: &Inline) -> Result<(), CopyError> {

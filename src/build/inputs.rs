@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::blob::sniff_decoder;
 use crate::context::{
-    ArchiveError, IgnoreFile, Place, Root, Selected, SourcePattern, archive_tree, hash_files, read_archive,
-    select, walk,
+    ArchiveError, IgnoreFile, Place, Root, Selected, SourcePattern, archive_tree, hash_files, open_archive,
+    read_archive, select, walk,
 };
 use crate::ctx::{Ctx, Event};
 use crate::plan::{FileOp, FileOrigin, FileSource, Op, Plan, Step};
@@ -148,29 +148,13 @@ fn archive(scratch: &Scratch, selected: &Selected<'_>, step: &Step) -> Result<Op
     };
     let name = format!("archive {}", selected.root);
     let failed = |error: std::io::Error| wrong(step, format!("{name}: {error}"), None);
-    let input = content.open().map_err(failed)?;
     // What does not begin like a tar once it is decompressed is copied as it is.
-    let Ok((_, tar)) = sniff_decoder(input) else { return Ok(None) };
-    let mut tar = std::io::BufReader::with_capacity(1024, tar);
-    match std::io::BufRead::fill_buf(&mut tar) {
-        Ok(first) if looks_like_tar(first) => {}
-        _ => return Ok(None),
-    }
+    let Some(tar) = open_archive(content).map_err(failed)? else { return Ok(None) };
     let spool = tempfile::tempfile_in(scratch.path()).map_err(failed)?;
     match read_archive(tar, spool) {
         Ok(entries) => Ok(Some(Archive { entries })),
         Err(error) => Err(wrong(step, format!("{name}: {error}"), None)),
     }
-}
-
-/// A tar begins with a header whose checksum is right (POSIX pax, "ustar Interchange Format").
-fn looks_like_tar(first: &[u8]) -> bool {
-    let Some(header) = first.get(..512) else { return false };
-    let text: String = header[148..156].iter().map(|b| *b as char).collect();
-    let Ok(stated) = u64::from_str_radix(text.trim_matches(['\0', ' ']), 8) else { return false };
-    let sum =
-        header.iter().enumerate().map(|(at, b)| if (148..156).contains(&at) { 32 } else { u64::from(*b) });
-    header[0] != 0 && sum.sum::<u64>() == stated
 }
 
 fn select_all<'a>(place: Place<'a>, op: &FileOp, step: &Step) -> Result<Vec<Vec<Selected<'a>>>, BuildError> {

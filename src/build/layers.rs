@@ -60,8 +60,11 @@ struct Known {
 pub(crate) struct LayerFiles {
     layer: Layer,
     wanted: Mutex<BTreeSet<ImagePath>>,
-    sources: Mutex<Vec<(BTreeSet<ImagePath>, Arc<dyn ContentSource>)>>,
+    sources: Mutex<Vec<Fetched>>,
 }
+
+/// Files that were fetched together, and where they are.
+type Fetched = (BTreeSet<ImagePath>, Arc<dyn ContentSource>);
 
 impl LayerStore {
     /// Layers are fetched through `registries`; tables of contents are shared through `caches`. `kept` is

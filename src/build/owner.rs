@@ -32,12 +32,12 @@ pub(crate) enum OwnerError {
     Malformed(String),
     /// The image has no such user.
     #[error(
-        "--chown names user {0:?}, which is not in the image's /etc/passwd: create it before, or give its number"
+        "--chown names user {0:?}, which the image's /etc/passwd lacks: create it before, or give its number"
     )]
     UnknownUser(String),
     /// The image has no such group.
     #[error(
-        "--chown names group {0:?}, which is not in the image's /etc/group: create it before, or give its number"
+        "--chown names group {0:?}, which the image's /etc/group lacks: create it before, or give its number"
     )]
     UnknownGroup(String),
 }

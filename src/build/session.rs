@@ -208,7 +208,7 @@ impl Session {
         let cause = causes.iter().position(is_cause).unwrap_or(0);
         let cause = causes.swap_remove(cause);
         drop(causes);
-        Arc::try_unwrap(cause).unwrap_or_else(|shared| BuildError::Shared(shared))
+        Arc::try_unwrap(cause).unwrap_or_else(BuildError::Shared)
     }
 
     /// Whether the layers of stage `id` are layers of the result.

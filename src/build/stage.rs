@@ -11,7 +11,7 @@ use crate::ctx::{Event, MissReason, seconds_of};
 use crate::ids::StageId;
 use crate::layer::Layer;
 use crate::oci::{ChainId, Document, ImageConfig};
-use crate::plan::{Base, FileOrigin, Op, StagePlan, Step};
+use crate::plan::{Base, FileOrigin, StagePlan, Step};
 use crate::tree::Tree;
 
 use super::assemble::{StageImage, assemble, history_entry, labelled};

@@ -103,7 +103,7 @@ async fn packed(session: &Arc<Session>, place: &StepPlace, changes: ChangeSet) -
     if changes.is_empty() {
         return Ok(Made { layer: None, created: None });
     }
-    let (ctx, options, blobs) = (session.ctx.clone(), session.settings.pack.clone(), session.blobs.clone());
+    let (ctx, options, blobs) = (session.ctx.clone(), session.settings.pack, session.blobs.clone());
     let packed = session.ctx.blocking(move || pack(&ctx, &changes, &options, &blobs)).await;
     let packed = packed.map_err(|source| match source {
         _ if session.ctx.is_cancelled() => BuildError::Cancelled,

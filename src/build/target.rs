@@ -179,13 +179,9 @@ impl<'i> Target<'i> {
         if !self.linked.remove(path) {
             return;
         }
-        let leads_here = |change: &Change| matches!(change.entry().map(|entry| &entry.kind), Some(Kind::Hardlink { target }) if target == path);
-        let names: Vec<ImagePath> = self
-            .changes
-            .iter()
-            .filter(|(_, change)| leads_here(change))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let leads_here = |change: &Change| link_target(change) == Some(path);
+        let names = self.changes.iter().filter(|(_, change)| leads_here(change)).map(|(name, _)| name);
+        let names: Vec<ImagePath> = names.cloned().collect();
         let (Some(file), Some((heir, rest))) = (self.changes.get(path).cloned(), names.split_first()) else {
             return;
         };
@@ -201,16 +197,16 @@ impl<'i> Target<'i> {
     /// Let every hard link lead to a path before it, so that whoever reads the layer in order has the file by
     /// then.
     fn order_links(&mut self) {
-        for target in std::mem::take(&mut self.linked) {
-            let first = self.changes.range(..&target).find(|(_, change)| {
-                matches!(change.entry().map(|entry| &entry.kind), Some(Kind::Hardlink { target: to }) if *to == target)
-            });
-            let Some((first, link)) = first.map(|(path, change)| (path.clone(), change.clone())) else {
-                continue;
-            };
+        let mut first_links: BTreeMap<ImagePath, ImagePath> = BTreeMap::new();
+        for (path, change) in &self.changes {
+            if let Some(target) = link_target(change) {
+                first_links.entry(target.clone()).or_insert_with(|| path.clone());
+            }
+        }
+        for (target, first) in first_links.into_iter().filter(|(target, first)| first < target) {
+            let Some(mut entry) = self.changes.get(&first).and_then(Change::entry).cloned() else { continue };
             self.linked.insert(target.clone());
             self.hand_on(&target);
-            let Some(mut entry) = link.entry().cloned() else { continue };
             entry.kind = Kind::Hardlink { target: first };
             self.changes.insert(target, Change::Put { entry, content: None, hash: None });
         }
@@ -259,5 +255,13 @@ impl<'i> Target<'i> {
             changes.insert(path, Change::Put { entry, content: None, hash: None });
         }
         ChangeSet { changes }
+    }
+}
+
+/// Where a hard link leads.
+fn link_target(change: &Change) -> Option<&ImagePath> {
+    match change.entry().map(|entry| &entry.kind) {
+        Some(Kind::Hardlink { target }) => Some(target),
+        _ => None,
     }
 }

@@ -22,7 +22,7 @@ mod key;
 mod record;
 mod repository;
 
-pub(crate) use backend::{CacheBackend, CacheError, Caches, Found};
+pub(crate) use backend::{CacheBackend, Caches, Found};
 pub(crate) use folder::FolderCache;
 pub(crate) use key::{CacheKey, KeyWriter};
 pub(crate) use record::{Record, RecordBlob, RecordName, StepRecord, TOC_LAYER};

@@ -3,13 +3,14 @@
 //! Nothing is unpacked under the names that an archive gives. All bytes go one after the other into a single
 //! spool file that the caller opened, and the names become [`ImagePath`]s, which cannot leave their root.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use crate::tree::{ChangeSet, Content, ContentHash, ContentSource, Entry, ImagePath, Kind, Metadata, Tree};
+use crate::blob::sniff_decoder;
+use crate::tar::{Header, MemberKind, Reader, TarError, is_tar};
+use crate::tree::{ChangeSet, Content, ContentHash, ContentSource, Entry, ImagePath, Kind, Tree};
 
 /// An entry of an archive.
 #[derive(Clone, Debug)]
@@ -27,9 +28,12 @@ pub(crate) struct ArchiveEntry {
 /// An archive that cannot be read, or must not be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ArchiveError {
-    /// Reading, decompressing, or writing the spool file.
+    /// Writing the spool file, or reading a member.
     #[error("read archive: {0}")]
     Io(#[from] io::Error),
+    /// It is malformed.
+    #[error(transparent)]
+    Tar(#[from] TarError),
     /// A name that leads out of the archive's root, or is no name.
     #[error("archive entry {name:?} leads out of the directory it is extracted to")]
     Escape {
@@ -48,14 +52,6 @@ pub(crate) enum ArchiveError {
         /// As in the archive.
         name: String,
     },
-    /// A kind of entry that is no file.
-    #[error("archive entry {name:?} has type {kind:?}, which is not supported")]
-    Kind {
-        /// As in the archive.
-        name: String,
-        /// The type flag.
-        kind: char,
-    },
     /// More entries than any honest archive has.
     #[error("the archive has more than {ENTRY_LIMIT} entries")]
     TooManyEntries,
@@ -67,6 +63,24 @@ const ENTRY_LIMIT: usize = 2_000_000;
 /// What is read into memory at a time.
 const BLOCK: usize = 128 << 10;
 
+/// The tar stream in a file, without its compression; `None` when the file is no archive. The content decides,
+/// not the name: an archive is what begins with a header, so one without any entry is a file like any other.
+pub(crate) fn open_archive(file: &Content) -> io::Result<Option<Box<dyn Read + Send>>> {
+    let mut first = Vec::with_capacity(HEADER);
+    // What only looks compressed is a file too.
+    let readable = sniff_decoder(file.open()?)
+        .and_then(|(_, stream)| stream.take(HEADER as u64).read_to_end(&mut first))
+        .is_ok();
+    if !readable || !is_tar(&first) {
+        return Ok(None);
+    }
+    let (_, stream) = sniff_decoder(file.open()?)?;
+    Ok(Some(stream))
+}
+
+/// Size of a tar header, in bytes.
+const HEADER: usize = 512;
+
 /// Read a tar stream to its end. File contents go to `spool`, an empty file that is open for reading and
 /// writing; it is read from as long as the entries' contents live, whether it still has a name or not.
 pub(crate) fn read_archive(tar: impl Read, spool: File) -> Result<Vec<ArchiveEntry>, ArchiveError> {
@@ -76,18 +90,18 @@ pub(crate) fn read_archive(tar: impl Read, spool: File) -> Result<Vec<ArchiveEnt
     let mut offset = 0;
     let mut block = vec![0; BLOCK];
     let mut entries = Vec::new();
-    for member in tar::Archive::new(tar).entries()? {
-        let mut member = member?;
+    let mut reader = Reader::new(tar);
+    while let Some(header) = reader.next()? {
         if entries.len() >= ENTRY_LIMIT {
             return Err(ArchiveError::TooManyEntries);
         }
-        let Some((path, entry)) = describe(&mut member)? else { continue };
+        let (path, entry) = describe(header)?;
         let mut described = ArchiveEntry { path, entry, content: None, hash: None };
-        if let Kind::File { size } = &mut described.entry.kind {
+        if described.entry.is_file() {
             let mut hasher = blake3::Hasher::new();
             let start = offset;
             loop {
-                let count = match member.read(&mut block) {
+                let count = match reader.read(&mut block) {
                     Ok(0) => break,
                     Ok(count) => count,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -97,8 +111,6 @@ pub(crate) fn read_archive(tar: impl Read, spool: File) -> Result<Vec<ArchiveEnt
                 writer.write_all(&block[..count])?;
                 offset += count as u64;
             }
-            // A sparse member has more bytes than its header says.
-            *size = offset - start;
             described.hash = Some(ContentHash(*hasher.finalize().as_bytes()));
             // The spool knows a file by its number.
             let number = ImagePath::clamped(lengths.len().to_string());
@@ -108,6 +120,8 @@ pub(crate) fn read_archive(tar: impl Read, spool: File) -> Result<Vec<ArchiveEnt
         entries.push(described);
     }
     writer.flush()?;
+    // Checksums of a compression stand at its end.
+    reader.drain()?;
     // Set once, here.
     let _ = source.lengths.set(lengths);
     Ok(entries)
@@ -131,92 +145,36 @@ pub(crate) fn archive_tree(entries: Vec<ArchiveEntry>) -> Tree {
     tree
 }
 
-/// Path and entry of a member; `None` for members that are not files (global headers).
-fn describe<R: Read>(member: &mut tar::Entry<'_, R>) -> Result<Option<(ImagePath, Entry)>, ArchiveError> {
-    use tar::EntryType;
-    let name = member.path_bytes().into_owned();
+/// Path and entry of a member.
+fn describe(header: Header) -> Result<(ImagePath, Entry), ArchiveError> {
+    let Header { name, kind, mut metadata } = header;
     let shown = || String::from_utf8_lossy(&name).into_owned();
-    let kind = member.header().entry_type();
-    if matches!(
-        kind,
-        EntryType::XGlobalHeader | EntryType::XHeader | EntryType::GNULongName | EntryType::GNULongLink
-    ) {
-        return Ok(None);
-    }
     let inside = |bytes: &[u8]| {
-        let path = if bytes.contains(&0) { None } else { ImagePath::strict(bytes) };
-        path.ok_or_else(|| ArchiveError::Escape { name: String::from_utf8_lossy(bytes).into_owned() })
+        ImagePath::strict(bytes)
+            .ok_or_else(|| ArchiveError::Escape { name: String::from_utf8_lossy(bytes).into_owned() })
     };
     let path = inside(&name)?;
-    let link = member.link_name_bytes().map(std::borrow::Cow::into_owned).filter(|link| !link.is_empty());
-    let link = || link.ok_or_else(|| ArchiveError::NoTarget { name: shown() });
-    // `foo/` with the type of a file is how the oldest tars wrote a directory.
-    let old_directory = matches!(kind, EntryType::Regular) && name.ends_with(b"/") && member.size() == 0;
     let kind = match kind {
-        _ if old_directory => Kind::Directory,
-        EntryType::Directory => Kind::Directory,
-        EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-            Kind::File { size: member.size() }
+        MemberKind::File { size } => Kind::File { size },
+        MemberKind::Directory => Kind::Directory,
+        MemberKind::Symlink { target } | MemberKind::Hardlink { target } if target.is_empty() => {
+            return Err(ArchiveError::NoTarget { name: shown() });
         }
-        EntryType::Symlink => Kind::Symlink { target: link()? },
-        EntryType::Link => Kind::Hardlink { target: inside(&link()?)? },
-        EntryType::Char | EntryType::Block => Kind::Device {
-            block: kind == EntryType::Block,
-            major: member.header().device_major()?.unwrap_or(0),
-            minor: member.header().device_minor()?.unwrap_or(0),
-        },
-        EntryType::Fifo => Kind::Fifo,
-        other => return Err(ArchiveError::Kind { name: shown(), kind: char::from(other.as_byte()) }),
+        MemberKind::Symlink { target } => Kind::Symlink { target },
+        MemberKind::Hardlink { target } => Kind::Hardlink { target: inside(&target)? },
+        MemberKind::Device { block, major, minor } => Kind::Device { block, major, minor },
+        MemberKind::Fifo => Kind::Fifo,
     };
     if path.is_root() && kind != Kind::Directory {
         return Err(ArchiveError::Root { name: shown() });
     }
-    let metadata = metadata(member)?;
-    Ok(Some((path, Entry { kind, metadata })))
-}
-
-fn metadata<R: Read>(member: &mut tar::Entry<'_, R>) -> Result<Metadata, ArchiveError> {
-    let header = member.header();
-    let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::other("an owner is larger than 32 bits"));
-    let mut metadata = Metadata {
-        mode: header.mode()? & 0o7777,
-        uid: id(header.uid()?)?,
-        gid: id(header.gid()?)?,
-        mtime: i64::try_from(header.mtime()?).unwrap_or(0),
-        xattrs: BTreeMap::new(),
-    };
-    if let Some(extensions) = member.pax_extensions()? {
-        for extension in extensions {
-            let extension = extension?;
-            let value = extension.value_bytes();
-            let number = || std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
-            match extension.key_bytes() {
-                b"uid" => metadata.uid = id(number().unwrap_or_default())?,
-                b"gid" => metadata.gid = id(number().unwrap_or_default())?,
-                b"mtime" => metadata.mtime = whole_seconds(value).unwrap_or(metadata.mtime),
-                key => {
-                    if let Some(name) = key.strip_prefix(b"SCHILY.xattr.").filter(|name| is_kept(name)) {
-                        metadata.xattrs.insert(name.to_vec(), value.to_vec());
-                    }
-                }
-            }
-        }
-    }
-    Ok(metadata)
+    metadata.xattrs.retain(|name, _| is_kept(name));
+    Ok((path, Entry { kind, metadata }))
 }
 
 /// Attributes that mean something to whoever mounts layers are not an archive's to set.
 fn is_kept(name: &[u8]) -> bool {
     name == b"security.capability" || name.starts_with(b"user.") && !name.starts_with(b"user.overlay.")
-}
-
-/// `1700000000.25`, rounded down.
-fn whole_seconds(text: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let whole: i64 = seconds.parse().ok()?;
-    let down = seconds.starts_with('-') && fraction.bytes().any(|b| b != b'0');
-    whole.checked_sub(i64::from(down))
 }
 
 /// The contents of an archive's files, one after the other.

@@ -509,7 +509,9 @@ mod tests {
         }
 
         #[test]
-        fn an_escaped_name_matches_exactly_itself(name in "[a-c*?\\[\\\\]{1,6}", other in "[a-c*?\\[\\\\]{1,6}") {
+        fn an_escaped_name_matches_exactly_itself(
+            name in "[a-c*?\\[\\\\]{1,6}", other in "[a-c*?\\[\\\\]{1,6}",
+        ) {
             let escaped: String = name.chars().flat_map(|c| ['\\', c]).collect();
             let glob = Glob::path(escaped.as_bytes()).unwrap();
             prop_assert!(glob.matches(name.as_bytes()));

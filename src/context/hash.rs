@@ -48,7 +48,7 @@ pub(crate) fn hash_files(ctx: &Ctx, tree: &mut Tree, threads: NonZero<usize>) ->
 }
 
 /// The hashes of `files`, each with the size that it must have, in their order.
-pub(crate) fn hash_contents(
+fn hash_contents(
     ctx: &Ctx,
     files: &[(ImagePath, Content, u64)],
     threads: NonZero<usize>,

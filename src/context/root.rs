@@ -42,11 +42,6 @@ impl Root {
         Ok(Self { fd, path: path.to_owned() })
     }
 
-    /// Where it was opened, for messages.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// The bytes of the regular file that `path` leads to, links followed inside the directory; `None` when
     /// there is none. Refuses more than `limit` bytes and anything that is no regular file.
     pub(crate) fn read(&self, path: &ImagePath, limit: u64) -> Result<Option<Vec<u8>>, ContextError> {

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::glob::Glob;
 use super::ignore::{IgnoreFile, Verdict};
 use super::pattern::{SourcePattern, spellings};
-use crate::tree::{ImagePath, Node, Tree};
+use crate::text::suggest;
+use crate::tree::{ImagePath, Kind, Node, Tree};
 
 /// One source after matching: a file, or a directory with what is chosen below it.
 #[derive(Clone, Debug)]
@@ -73,12 +74,6 @@ impl<'t> Selected<'t> {
     /// Whether a directory was selected: then its contents are copied, not itself.
     pub(crate) fn is_directory(&self) -> bool {
         self.node.is_none_or(|node| node.entry.is_directory())
-    }
-
-    /// All that is selected with its path in the tree: the root when it is no directory, and the picks.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = (ImagePath, &'t Node)> {
-        let own = self.node.filter(|node| !node.entry.is_directory()).map(|node| (self.root.clone(), node));
-        own.into_iter().chain(self.picks.iter().map(|pick| (self.root.join(&pick.path), pick.node)))
     }
 }
 
@@ -147,11 +142,39 @@ fn resolve(place: Place<'_>, pattern: &SourcePattern, path: &ImagePath) -> Resul
 
 fn missing(place: Place<'_>, pattern: &SourcePattern) -> SelectError {
     let path = ImagePath::clamped(pattern.text());
-    let hint = place
-        .ignore
-        .and_then(|ignore| ignore.why_excluded(&path))
-        .map(|rule| format!("it is excluded by {rule:?}"));
+    let excluded = place.ignore.and_then(|ignore| ignore.why_excluded(&path));
+    let hint = excluded
+        .map(|rule| format!("it is excluded by {rule:?}"))
+        .or_else(|| match place.tree.get(&path).map(|node| &node.entry.kind) {
+            Some(Kind::Symlink { target }) => {
+                let target = String::from_utf8_lossy(target);
+                Some(format!("it is a symbolic link to {target:?}, which is not there or left out"))
+            }
+            _ => None,
+        })
+        .or_else(|| similar(place.tree, &path).map(|similar| format!("did you mean {similar:?}?")));
     SelectError::Missing { source_path: pattern.text().to_owned(), place: place.name.to_owned(), hint }
+}
+
+/// The path that is there and differs from `path` in one component that looks like a slip of the keyboard.
+fn similar(tree: &Tree, path: &ImagePath) -> Option<String> {
+    let mut real = ImagePath::root();
+    let mut slip = false;
+    for component in path.components() {
+        let next = tree.resolve(&real.child(component), true).ok()?.path;
+        if tree.get(&next).is_some() {
+            real = next;
+            continue;
+        }
+        let names = tree.children(&real).filter_map(|(path, _)| std::str::from_utf8(path.name()).ok());
+        let meant = suggest(std::str::from_utf8(component).ok()?, names).filter(|_| !slip)?;
+        if meant.as_bytes() == component {
+            return None;
+        }
+        real = real.child(meant);
+        slip = true;
+    }
+    slip.then(|| String::from_utf8_lossy(real.as_bytes()).into_owned())
 }
 
 /// The paths below `directory` that `globs` match, component by component in the order of their names. Links

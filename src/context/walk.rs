@@ -5,8 +5,8 @@
 //! directories without anything left in them are not even read. Nothing is opened but directories: what files
 //! contain is read later, through the tree's [`Content`]s, which notice when a file has changed since.
 //!
-//! Everything belongs to root, whoever owns it on the host. Of extended attributes only the file capabilities of
-//! executables are taken (`security.capability`): the rest depends on the machine and how files got there.
+//! Everything belongs to root, whoever owns it on the host. Of extended attributes only the file capabilities
+//! of executables are taken (`security.capability`): the rest depends on the machine and how files got there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use super::content::{Files, Stamp};
 use super::glob::Glob;
-use super::ignore::{IgnoreError, IgnoreFile, Verdict};
+use super::ignore::{IgnoreFile, Verdict};
 use super::pattern::{SourcePattern, spellings};
 use super::root::{Root, read_link_at, statx_at};
 use crate::tree::{Content, ContentSource, Entry, ImagePath, Kind, Metadata, Node, Tree};
@@ -44,26 +44,7 @@ pub(crate) enum ContextError {
         /// Why not.
         source: io::Error,
     },
-    /// Its ignore file.
-    #[error(transparent)]
-    Ignore(#[from] IgnoreError),
 }
-
-/// The ignore file of a context: the first of `names` that is there, or rules that leave out nothing.
-///
-/// BuildKit looks for `<Dockerfile>.dockerignore` beside the Dockerfile and then for `.dockerignore` in the
-/// context; buildah also knows `.containerignore`. Named contexts have their own.
-pub(crate) fn load_ignore(root: &Root, names: &[&str]) -> Result<IgnoreFile, ContextError> {
-    for name in names {
-        if let Some(text) = root.read(&ImagePath::clamped(name), IGNORE_LIMIT)? {
-            return Ok(IgnoreFile::parse(name, &text)?);
-        }
-    }
-    Ok(IgnoreFile::default())
-}
-
-/// As for a Dockerfile: no honest one is near it.
-const IGNORE_LIMIT: u64 = 16 << 20;
 
 /// What is known of a path before the tree is made.
 struct Found {
@@ -90,11 +71,13 @@ pub(crate) fn walk(
         ignore,
         found: BTreeMap::new(),
         whole: BTreeSet::new(),
+        missed: BTreeSet::new(),
         buffer: vec![MaybeUninit::uninit(); BUFFER],
     };
     for pattern in patterns {
         walker.take(pattern)?;
     }
+    walker.add_neighbours();
     Ok(walker.tree())
 }
 
@@ -104,12 +87,23 @@ const BUFFER: usize = 64 << 10;
 /// A name in a directory, and what it is when the file system says so at once.
 type Name = (Vec<u8>, FileType);
 
+/// As many names are looked at for one that was meant.
+const NEIGHBOURS: usize = 1_000;
+
+impl Found {
+    fn nothing(kind: Kind) -> Self {
+        Self { kind, mode: 0, mtime: 0, capability: None, stamp: None, inode: None, excluded: false }
+    }
+}
+
 struct Walker<'w> {
     root: &'w Arc<Root>,
     ignore: &'w IgnoreFile,
     found: BTreeMap<ImagePath, Found>,
     /// Directories of which everything was found.
     whole: BTreeSet<ImagePath>,
+    /// Directories in which a plain name was not found.
+    missed: BTreeSet<ImagePath>,
     buffer: Vec<MaybeUninit<u8>>,
 }
 
@@ -124,7 +118,10 @@ impl Walker<'_> {
                     break;
                 }
             }
-            let Some(next) = next else { return Ok(()) };
+            let Some(next) = next else {
+                self.missed.insert(directory);
+                return Ok(());
+            };
             directory = next;
         }
         let mut matches = Vec::new();
@@ -287,6 +284,20 @@ impl Walker<'_> {
         Ok(())
     }
 
+    /// The names beside one that is missing, so that whoever reports it can tell which one was meant. They
+    /// have no contents: a source is missing, so nothing will be copied.
+    fn add_neighbours(&mut self) {
+        for directory in std::mem::take(&mut self.missed) {
+            for (name, kind) in self.names(&directory).unwrap_or_default().into_iter().take(NEIGHBOURS) {
+                let path = directory.child(&name);
+                if !self.ignore.excluded(&path) {
+                    let kind = if kind.is_dir() { Kind::Directory } else { Kind::File { size: 0 } };
+                    self.found.entry(path).or_insert_with(|| Found::nothing(kind));
+                }
+            }
+        }
+    }
+
     fn names(&mut self, directory: &ImagePath) -> Result<Vec<Name>, ContextError> {
         match self.open_names(directory) {
             Ok((_, names)) => Ok(names),
@@ -325,13 +336,10 @@ impl Walker<'_> {
         excluded: bool,
     ) -> Result<Option<Found>, ContextError> {
         let mut found = Found {
-            kind: Kind::Directory,
             mode: u32::from(stat.stx_mode) & 0o7777,
             mtime: stat.stx_mtime.tv_sec,
-            capability: None,
-            stamp: None,
-            inode: None,
             excluded,
+            ..Found::nothing(Kind::Directory)
         };
         match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::Directory => {}

@@ -102,7 +102,7 @@ pub(super) fn healthcheck(
     let timeout = duration(&mut flags, "timeout");
     let start_period = duration(&mut flags, "start-period");
     let start_interval = duration(&mut flags, "start-interval");
-    let retries = flags.text("retries").filter(|value| !value.text.is_empty()).and_then(|value| {
+    let retries = flags.text("retries").and_then(|value| {
         let number = value.text.parse::<i32>().ok().filter(|number| *number >= 0);
         if number.is_none() {
             let message = format!("`--retries` is a number, zero or more, not `{}`", value.text);
@@ -163,7 +163,7 @@ const SHORTEST: i64 = 1_000_000;
 
 /// A duration flag in nanoseconds; zero and nothing are the same.
 fn duration(flags: &mut Flags<'_>, name: &'static str) -> Option<i64> {
-    let value = flags.text(name).filter(|value| !value.text.is_empty())?;
+    let value = flags.text(name)?;
     let problem = match parse_duration(&value.text) {
         Some(0) => return None,
         Some(nanoseconds) if nanoseconds >= SHORTEST => return Some(nanoseconds),

@@ -82,13 +82,13 @@ impl<'a> Flags<'a> {
         values
     }
 
-    /// The value of a flag that may be given once.
+    /// The value of a flag that may be given once. An empty value (`--from=`) is the same as no flag.
     pub(super) fn text(&mut self, name: &'static str) -> Option<Word> {
         let given = self.once(name)?;
         if given.value.is_none() {
             self.missing_value(name, given.span);
         }
-        given.value
+        given.value.filter(|value| !value.text.is_empty())
     }
 
     /// A switch: `--link`, `--link=true`, `--link=false`.

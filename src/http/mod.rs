@@ -29,6 +29,6 @@ pub(crate) use body::{BodyReader, Chunks, Payload, SourceFault, StreamSource};
 pub(crate) use client::{Authorization, Client, ClientSettings, Exchange, ProxySettings, Reply, Timeouts};
 pub(crate) use error::HttpError;
 pub(crate) use origin::{Origin, is_private, may_go};
-pub use redact::Secret;
+pub(crate) use redact::Secret;
 pub(crate) use redact::{SafeUrl, printable};
 pub(crate) use retry::{Attempts, Next, Schedule, is_transient, retry_after};

@@ -6,22 +6,17 @@ use url::Url;
 
 /// A password or token. Its contents are only to be had by name, never by formatting.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
     /// Take `text` into custody.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
     /// The text itself, for a header or a form body and nothing else.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
-    }
-
-    /// Whether there is nothing to hide.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 

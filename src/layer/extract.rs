@@ -52,6 +52,39 @@ pub(crate) fn extract(
     Ok(contents)
 }
 
+/// What is done with each file of a layer.
+pub(crate) trait FileVisit {
+    /// See the regular file at `path`; what is not read of `bytes` is passed over. A path may come twice:
+    /// then the last counts.
+    fn file(&mut self, path: &ImagePath, bytes: &mut dyn Read) -> io::Result<()>;
+}
+
+/// Go through the regular files of `tar`, in its order.
+pub(crate) fn each_file(
+    ctx: &Ctx,
+    tar: impl Read,
+    visitor: &mut dyn FileVisit,
+) -> Result<(), ReadLayerError> {
+    struct Files<'a>(&'a mut dyn FileVisit);
+    impl Visit for Files<'_> {
+        fn member(
+            &mut self,
+            member: &Member,
+            _: &Collector,
+            data: &mut dyn Read,
+        ) -> Result<(), ReadLayerError> {
+            match member {
+                Member::Put(path, entry) if entry.is_file() => self
+                    .0
+                    .file(path, data)
+                    .map_err(|source| ReadLayerError::Disk { path: path.clone(), source }),
+                _ => Ok(()),
+            }
+        }
+    }
+    walk(ctx, tar, Limits::default(), false, &mut Files(visitor)).map(drop)
+}
+
 struct Extractor<'a> {
     directory: &'a Path,
     names: BTreeMap<ImagePath, String>,

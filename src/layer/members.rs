@@ -145,11 +145,19 @@ impl Collector {
             return Err(fail("names the root, which can only be a directory"));
         }
         let mut member = classify(path, header).map_err(fail)?;
-        if let Member::Opaque(path) = &mut member
-            && self.link(path, None).is_some()
-        {
+        match &mut member {
             // The marker is in the directory that the link leads to.
-            *path = self.resolve(&path.child(OPAQUE), None).map_err(fail)?.parent().unwrap_or_default();
+            Member::Opaque(path) if self.link(path, None).is_some() => {
+                *path = self.resolve(&path.child(OPAQUE), None).map_err(fail)?.parent().unwrap_or_default();
+            }
+            Member::Put(path, Entry { kind: Kind::Hardlink { target }, .. }) => {
+                *target = self.first_name(target.clone());
+                if target == path {
+                    // Another name of itself, said in a roundabout way: it is there already.
+                    return Ok(Member::Ignored);
+                }
+            }
+            _ => {}
         }
         match &member {
             Member::Ignored => {}
@@ -189,6 +197,19 @@ impl Collector {
             }
         }
         Ok(member)
+    }
+
+    /// The name that this layer has the file of a hard link's target at: not another link, not through one.
+    fn first_name(&self, target: ImagePath) -> ImagePath {
+        let changes = &self.changes.changes;
+        let target = match self.resolve(&target, None) {
+            Ok(real) if !changes.contains_key(&target) && changes.contains_key(&real) => real,
+            _ => target,
+        };
+        match changes.get(&target).and_then(Change::entry).map(|entry| &entry.kind) {
+            Some(Kind::Hardlink { target }) => target.clone(),
+            _ => target,
+        }
     }
 
     /// The directories above `path` are there: a whiteout among them becomes an empty directory.
@@ -298,11 +319,6 @@ impl Collector {
         };
         if let Kind::Symlink { target } = kind { Some(target) } else { None }
     }
-
-    /// What was collected so far.
-    pub(super) fn changes(&self) -> &ChangeSet {
-        &self.changes
-    }
 }
 
 fn classify(path: ImagePath, header: &Header) -> Result<Member, &'static str> {
@@ -396,7 +412,11 @@ pub(super) fn walk<R: Read>(
             hasher: (hash && file.is_some()).then(blake3::Hasher::new),
             kept: file.filter(|(path, size)| is_kept(path, *size)).map(|_| Vec::new()),
         };
-        visitor.member(&member, &collector, &mut data)?;
+        if let Err(error) = visitor.member(&member, &collector, &mut data) {
+            // A read that was interrupted looks like a failed one.
+            ctx.check()?;
+            return Err(error);
+        }
         if let Some((path, _)) = file {
             if data.hasher.is_some() || data.kept.is_some() {
                 let source_error = |source| ReadLayerError::Disk { path: path.clone(), source };

@@ -12,17 +12,18 @@ mod extract;
 mod image;
 mod members;
 mod pack;
-mod rooted;
+pub(crate) mod rooted;
+mod source;
 pub(crate) mod toc;
 mod unpack;
 
-pub(crate) use diff::{DiffError, diff};
-pub(crate) use extract::extract;
+pub(crate) use diff::diff;
+pub(crate) use extract::{FileVisit, each_file, extract};
 pub(crate) use image::{BlobHome, Image, Layer};
 pub(crate) use members::{Limits, ReadLayerError};
-pub(crate) use pack::{PackError, PackOptions, Packed, pack};
+pub(crate) use pack::{PackError, PackOptions, pack};
 pub(crate) use rooted::Rooted;
-pub(crate) use toc::TocError;
+pub(crate) use source::{ImageFile, Loaded, load};
 pub(crate) use unpack::{OverlayStyle, Owners, UnpackOptions, unpack};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! A path is opened component by component and a symbolic link is never followed, so nothing that an archive
 //! or a command put there, or swaps while we look, can lead out. Names that are handed to the kernel are
-//! single components.
+//! single components. Where the kernel can walk a whole path by the same rule (`openat2`), it does.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,7 +10,9 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, mkdirat, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, mkdirat, openat, statat, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::tree::{ContentSource, ImagePath};
@@ -33,6 +35,22 @@ impl Rooted {
 
     /// The directory `path` below the root.
     pub(crate) fn directory(&self, path: &ImagePath) -> io::Result<OwnedFd> {
+        match self.at_once(path) {
+            // Not there before Linux 5.6 (ENOSYS), not let through by some sandboxes (EPERM), undecided while
+            // something else renames (EAGAIN), too long for one call: then step by step.
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN | Errno::NAMETOOLONG) => self.step_by_step(path),
+            other => Ok(other?),
+        }
+    }
+
+    /// The kernel's own walk, with the same rule.
+    fn at_once(&self, path: &ImagePath) -> Result<OwnedFd, Errno> {
+        let path = if path.is_root() { &b"."[..] } else { path.as_bytes() };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        rustix::fs::openat2(&self.root, path, DIRECTORY, Mode::empty(), resolve)
+    }
+
+    fn step_by_step(&self, path: &ImagePath) -> io::Result<OwnedFd> {
         let mut directory = openat(&self.root, ".", DIRECTORY, Mode::empty())?;
         for component in path.components() {
             directory = openat(&directory, component, DIRECTORY, Mode::empty())?;
@@ -47,6 +65,9 @@ impl Rooted {
         path: &ImagePath,
         made: &mut dyn FnMut(&ImagePath, bool),
     ) -> io::Result<OwnedFd> {
+        if let Ok(directory) = self.at_once(path) {
+            return Ok(directory);
+        }
         let mut directory = openat(&self.root, ".", DIRECTORY, Mode::empty())?;
         let mut here = ImagePath::root();
         for component in path.components() {
@@ -238,4 +259,32 @@ pub(crate) fn attributes_at(directory: impl AsFd, name: &[u8]) -> io::Result<BTr
         }
     }
     Ok(attributes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_walks_answer_alike_and_neither_follows_a_link() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(place.path().join("a/b")).unwrap();
+        std::fs::write(place.path().join("a/file"), "").unwrap();
+        std::os::unix::fs::symlink("b", place.path().join("a/link")).unwrap();
+        std::os::unix::fs::symlink("/", place.path().join("a/out")).unwrap();
+        let root = Rooted::open(place.path()).unwrap();
+        for (path, is_there) in [
+            ("", true),
+            ("a", true),
+            ("a/b", true),
+            ("a/link", false),
+            ("a/out/etc", false),
+            ("a/file", false),
+            ("a/none", false),
+        ] {
+            let path = ImagePath::clamped(path);
+            assert_eq!(root.directory(&path).is_ok(), is_there, "{path}");
+            assert_eq!(root.step_by_step(&path).is_ok(), is_there, "{path}");
+        }
+    }
 }

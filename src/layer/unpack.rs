@@ -328,7 +328,7 @@ impl Unpacker<'_> {
     fn describe(&mut self, fd: impl AsFd, metadata: &Metadata) -> io::Result<()> {
         if self.options.owners == Owners::Kept {
             let (owner, group) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
-            fchown(&fd, Some(owner), Some(group))?;
+            fchown(&fd, Some(owner), Some(group)).map_err(|error| unmapped(error, metadata))?;
         }
         fchmod(&fd, Mode::from_raw_mode(metadata.mode))?;
         for (name, value) in &metadata.xattrs {
@@ -349,7 +349,8 @@ impl Unpacker<'_> {
     fn describe_at(&self, parent: &OwnedFd, name: &[u8], metadata: &Metadata) -> io::Result<()> {
         if self.options.owners == Owners::Kept {
             let (owner, group) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
-            chownat(parent, name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)?;
+            chownat(parent, name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|error| unmapped(error, metadata))?;
         }
         Ok(utimensat(parent, name, &times(metadata), AtFlags::SYMLINK_NOFOLLOW)?)
     }
@@ -391,6 +392,20 @@ impl Unpacker<'_> {
         }
         Ok(())
     }
+}
+
+/// In a user namespace only ids that are mapped exist.
+fn unmapped(error: Errno, metadata: &Metadata) -> io::Error {
+    if error != Errno::INVAL {
+        return error.into();
+    }
+    let Metadata { uid, gid, .. } = metadata;
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!(
+            "owner {uid}:{gid} does not exist here: give this user more ids in /etc/subuid and /etc/subgid"
+        ),
+    )
 }
 
 fn times(metadata: &Metadata) -> Timestamps {

@@ -156,7 +156,7 @@ impl FromStr for Platform {
             !part.is_empty()
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
         };
-        if !parts.iter().all(|part| fine(part)) {
+        if !parts.iter().all(fine) {
             return Err(refused());
         }
         match parts[..] {

@@ -28,14 +28,9 @@ pub(crate) enum OutputError {
     /// A registry failed.
     #[error(transparent)]
     Registry(#[from] crate::registry::RegistryError),
-    /// The disk failed.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was done, on what.
-        what: String,
-        /// Why it failed.
-        source: std::io::Error,
-    },
+    /// A file or folder could not be written.
+    #[error(transparent)]
+    Write(#[from] super::WriteError),
     /// The local store or a layout directory failed.
     #[error(transparent)]
     Layout(#[from] crate::blob::LayoutError),

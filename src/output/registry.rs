@@ -77,7 +77,8 @@ impl RegistryOutput {
     async fn tag(&self, ctx: &Ctx, reference: &Reference, image: &Image) -> Result<(), RegistryError> {
         let manifest = &image.manifest;
         let digest = manifest.descriptor().digest;
-        let selector = reference.tag_or_latest().to_owned();
+        // A digest of its own is how the images of an index are pushed.
+        let selector = reference.tag.clone().unwrap_or_else(|| reference.selector());
         let target = &reference.repository;
         if self.registries.manifest_digest(ctx, target, &selector).await? != Some(digest) {
             self.send_all(ctx, target, image).await?;

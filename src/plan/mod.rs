@@ -16,10 +16,9 @@ mod model;
 mod scan;
 mod scope;
 
-pub(crate) use graph::{Edge, needed};
 pub(crate) use lint::{RULES, Rule, copied_but_ignored, judge, lint};
 pub(crate) use lower::{LowerSettings, MountSupport, RemoteSupport, lower};
 pub(crate) use model::{
-    Base, FileOp, FileOrigin, FileSource, ImageKey, Op, Plan, RunFile, RunOp, StagePlan, Step, WorkdirOp,
+    Base, FileOp, FileOrigin, FileSource, ImageKey, Op, Plan, RunOp, StagePlan, Step, WorkdirOp,
 };
-pub(crate) use scan::{BaseName, ScanSettings, Stages, scan};
+pub(crate) use scan::{ScanSettings, Stages, scan};

@@ -39,13 +39,14 @@ mod wire;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use auth::{Credential, FixedCredential};
+#[cfg(test)]
+pub(crate) use upload::BlobSource;
 
-pub use crate::http::Secret;
-pub use auth::{
-    Anonymous, Credential, CredentialError, CredentialSource, DockerConfig, FirstOf, FixedCredential,
-};
+pub(crate) use crate::http::Secret;
+pub(crate) use auth::{CredentialError, CredentialSource, DockerConfig, FirstOf};
 pub(crate) use client::{Registries, RegistrySettings};
 pub(crate) use error::{RegistryError, RegistryErrorKind};
-pub(crate) use pull::RawManifest;
 pub(crate) use reader::BlobReader;
-pub(crate) use upload::{BlobSource, from_bytes, from_file};
+pub(crate) use upload::{from_bytes, from_file};

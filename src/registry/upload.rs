@@ -260,16 +260,16 @@ impl Upload<'_> {
         let length = PIECE.min(self.descriptor.size - offset);
         let read = tokio::task::spawn_blocking(move || {
             let mut content = source()?;
-            std::io::copy(&mut content.by_ref().take(offset), &mut std::io::sink())?;
+            io::copy(&mut content.by_ref().take(offset), &mut io::sink())?;
             let mut piece = Vec::new();
             content.take(length).read_to_end(&mut piece)?;
             if piece.len() as u64 == length {
                 Ok(Bytes::from(piece))
             } else {
-                Err(std::io::Error::other("the content is shorter than its size"))
+                Err(io::Error::other("the content is shorter than its size"))
             }
         });
-        let outcome = read.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        let outcome = read.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         outcome.map_err(|cause| RegistryError::Source { subject: self.subject.to_owned(), cause })
     }
 

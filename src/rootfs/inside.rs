@@ -84,6 +84,9 @@ impl Inside {
             Err(error) => return Err(error),
         };
         let stat = rustix::fs::fstat(&file)?;
+        if is_whiteout(&stat) {
+            return Ok(None);
+        }
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Errno::INVAL);
         }
@@ -121,6 +124,7 @@ impl Inside {
             }
             let parent = self.handle(&place.path(place.existing))?;
             let found = match statat(&parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if is_whiteout(&stat) => None,
                 Ok(stat) => Some(FileType::from_raw_mode(stat.st_mode)),
                 Err(Errno::NOENT) => None,
                 Err(error) => return Err(error),
@@ -151,6 +155,11 @@ impl Inside {
         }
         Ok(place)
     }
+}
+
+/// Whether it stands for "deleted": a root that is one layer's directory can have such.
+fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
 /// The names in a path; `..` stays, empty names and `.` go.

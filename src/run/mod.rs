@@ -20,6 +20,7 @@ mod probe;
 mod programs;
 mod request;
 mod runc;
+mod seccomp;
 mod select;
 mod subid;
 #[cfg(test)]
@@ -34,4 +35,4 @@ pub use init::init_if_asked;
 pub(crate) use native::Native;
 pub(crate) use runc::Runc;
 pub use select::BackendChoice;
-pub(crate) use select::{NoBackend, select};
+pub(crate) use select::select;

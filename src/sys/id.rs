@@ -1,4 +1,4 @@
-//! Becoming another user.
+//! Users: becoming another one, and whether ids are the machine's own.
 
 use std::io;
 
@@ -18,4 +18,14 @@ pub(crate) fn set_ids(uid: u32, gid: u32, groups: Option<&[u32]>) -> io::Result<
     // SAFETY: as above.
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) })?;
     Ok(())
+}
+
+/// The inode number of the first user namespace (`PROC_USER_INIT_INO`, the same on every machine).
+const FIRST_USER_NAMESPACE: u64 = 0xefff_fffd;
+
+/// Whether this process is in the user namespace that the machine started with. What the id map says does not
+/// tell: a namespace can map every id to itself.
+pub(crate) fn in_first_user_namespace() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/ns/user").is_ok_and(|namespace| namespace.ino() == FIRST_USER_NAMESPACE)
 }

@@ -18,7 +18,7 @@ mod signal;
 #[cfg(test)]
 mod start;
 
-pub(crate) use id::set_ids;
+pub(crate) use id::{in_first_user_namespace, set_ids};
 pub(crate) use mount::{MountAttributes, make_private, set_mount_attributes, unshare};
 pub(crate) use network::raise_loopback;
 pub(crate) use process::{
@@ -27,7 +27,7 @@ pub(crate) use process::{
 pub(crate) use seccomp::{BpfInstruction, install_filter};
 pub(crate) use signal::{ChildSignals, default_signals};
 #[cfg(test)]
-pub(crate) use start::{TEST_ENTER, at_start};
+pub(crate) use start::{TEST_ENTER, TEST_REFUSE, at_start};
 
 use std::io;
 

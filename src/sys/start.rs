@@ -3,6 +3,9 @@
 /// The environment variable with which tests ask for their own process to enter namespaces.
 pub(crate) const TEST_ENTER: &str = "OCISTAGE_TEST_ENTER";
 
+/// The environment variable with which tests ask for a filter that refuses `unshare`, as containers have it.
+pub(crate) const TEST_REFUSE: &str = "OCISTAGE_TEST_REFUSE";
+
 /// Call a function of type `extern "C" fn()` before `main` of a test binary.
 macro_rules! at_start {
     ($function:path) => {

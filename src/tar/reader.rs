@@ -98,8 +98,8 @@ impl<R: Read> Reader<R> {
                     let body = self.extended(size, at)?;
                     self.global.extend(global(pax::parse(&body).map_err(malformed)?).map_err(malformed)?);
                 }
-                b'L' => pending.long_name = Some(long_name(self.extended(size, at)?).map_err(malformed)?),
-                b'K' => pending.long_link = Some(long_name(self.extended(size, at)?).map_err(malformed)?),
+                b'L' => pending.long_name = Some(long_name(&self.extended(size, at)?).map_err(malformed)?),
+                b'K' => pending.long_link = Some(long_name(&self.extended(size, at)?).map_err(malformed)?),
                 _ => {
                     let header = self.member(&block, size, pending).map_err(|(name, reason)| {
                         let name = format!(" (entry {:?})", String::from_utf8_lossy(&name));
@@ -373,8 +373,8 @@ fn global(records: BTreeMap<Vec<u8>, Vec<u8>>) -> Result<BTreeMap<Vec<u8>, Vec<u
 }
 
 /// The body of a GNU long name: up to the NUL that ends it.
-fn long_name(body: Vec<u8>) -> Result<Vec<u8>, &'static str> {
-    match text(&body) {
+fn long_name(body: &[u8]) -> Result<Vec<u8>, &'static str> {
+    match text(body) {
         b"" => Err("a GNU long name is empty"),
         name => Ok(name.to_vec()),
     }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use super::header::checksum;
+use super::header::{checksum, encode};
 use super::*;
 use crate::tree::Metadata;
 
@@ -136,7 +136,7 @@ fn pax_lengths_count_their_own_digits() {
 #[test]
 fn a_size_beyond_eight_gigabytes_is_a_pax_record() {
     let mut out = Vec::new();
-    super::header::encode(&file(b"big", 9 << 30), &mut out).unwrap();
+    encode(&file(b"big", 9 << 30), &mut out).unwrap();
     assert_eq!(out.len(), 1536);
     assert!(out[512..].starts_with(b"19 size=9663676416\n"));
     let mut reader = Reader::new(&out[..]);
@@ -296,6 +296,87 @@ fn a_tar_is_known_by_its_first_header() {
     assert!(is_tar(&member(b"a", b'0', b"")));
     assert!(!is_tar(&[0; 512]));
     assert!(!is_tar(b"short"));
+}
+
+/// Runs a program; `None`, loudly, where it is not installed.
+fn program(name: &str, arguments: &[&str], directory: &std::path::Path) -> Option<String> {
+    match std::process::Command::new(name).args(arguments).current_dir(directory).output() {
+        Ok(output) => {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{name} {arguments:?}: {errors}");
+            Some(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Err(error) => {
+            let mut out = std::io::stderr().lock();
+            std::io::Write::write_fmt(&mut out, format_args!("NOT RUN: {name}: {error}\n")).unwrap();
+            None
+        }
+    }
+}
+
+#[test]
+fn what_gnu_tar_writes_in_any_format_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let deep = ["d".repeat(60), "e".repeat(60), "f".repeat(60)].join("/");
+    let place = directory.path().join("tree");
+    std::fs::create_dir_all(place.join(&deep)).unwrap();
+    std::fs::write(place.join(&deep).join("file"), "content").unwrap();
+    std::fs::write(place.join("short"), vec![7; 1000]).unwrap();
+    std::os::unix::fs::symlink("short", place.join("link")).unwrap();
+    std::fs::hard_link(place.join("short"), place.join("zweit")).unwrap();
+    for format in ["gnu", "oldgnu", "pax", "ustar"] {
+        let format_flag = format!("--format={format}");
+        let create = ["--sort=name", &format_flag, "-b", "64", "-cf", "out.tar", "-C", "tree", "."];
+        if program("tar", &create, directory.path()).is_none() {
+            return;
+        }
+        let list = listed(&std::fs::read(directory.path().join("out.tar")).unwrap()).unwrap();
+        let find = |name: &str| {
+            let name = format!("./{name}");
+            list.iter().find(|(header, _)| header.name == name.as_bytes()).unwrap()
+        };
+        assert_eq!(find(&format!("{deep}/file")).1, b"content", "{format}");
+        assert_eq!(find(&deep).0.kind, MemberKind::Directory);
+        assert_eq!(find("link").0.kind, MemberKind::Symlink { target: b"short".to_vec() });
+        assert_eq!(find("short").1.len(), 1000);
+        assert_eq!(find("zweit").0.kind, MemberKind::Hardlink { target: b"./short".to_vec() });
+        assert_eq!(list.len(), 8);
+    }
+    std::fs::File::create(place.join("sparse")).unwrap().set_len(1 << 20).unwrap();
+    for format in ["--format=gnu", "--format=pax"] {
+        program("tar", &["--sparse", format, "-cf", "out.tar", "tree/sparse"], directory.path());
+        assert!(refusal(&std::fs::read(directory.path().join("out.tar")).unwrap()).contains("sparse"));
+    }
+}
+
+#[test]
+fn what_we_write_is_read_by_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let long = ["l".repeat(90), "m".repeat(90), "n".repeat(120)].join("/");
+    let mut members = vec![
+        file("ünïcode".as_bytes(), 0),
+        file(long.as_bytes(), 5),
+        file(&[b"p".repeat(90), b"q".repeat(90)].join(&b'/'), 0),
+        Header { kind: MemberKind::Symlink { target: long.clone().into_bytes() }, ..file(b"link", 0) },
+    ];
+    members[1].metadata.uid = 3_000_000;
+    members[1].metadata.mtime = 1_600_000_000;
+    let pairs: Vec<(Header, &[u8])> = members.iter().map(|m| (m.clone(), &b"hello"[..])).collect();
+    std::fs::write(directory.path().join("ours.tar"), written(&pairs)).unwrap();
+    let gnu = ["--numeric-owner", "--quoting-style=literal", "--utc", "--full-time", "-tvf", "ours.tar"];
+    if let Some(list) = program("tar", &gnu, directory.path()) {
+        let lines: Vec<&str> = list.lines().collect();
+        assert!(lines[0].ends_with(" ünïcode"), "{list}");
+        assert!(lines[1].starts_with("-rw-r--r-- 3000000/0"), "{list}");
+        assert!(lines[1].ends_with(&format!(" 5 2020-09-13 12:26:40 {long}")), "{list}");
+        assert!(lines[2].ends_with(&format!(" {}/{}", "p".repeat(90), "q".repeat(90))), "{list}");
+        assert!(lines[3].ends_with(&format!(" link -> {long}")), "{list}");
+    }
+    let script = "import tarfile; print([(m.name, m.size, m.uid) for m in tarfile.open('ours.tar')])";
+    if let Some(list) = program("python3", &["-c", script], directory.path()) {
+        assert!(list.contains(&format!("('{long}', 5, 3000000)")), "{list}");
+        assert!(list.contains("('ünïcode', 0, 0)"), "{list}");
+    }
 }
 
 mod round_trip {

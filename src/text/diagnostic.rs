@@ -105,7 +105,8 @@ impl Diagnostic {
     ///    = help: did you mean `COPY`?
     /// ```
     pub fn render_plain(&self, source: &Source) -> String {
-        let mut out = format!("{}[{}]: {}\n", self.severity.as_str(), self.code, self.message);
+        let message: String = self.message.chars().map(printable).collect();
+        let mut out = format!("{}[{}]: {message}\n", self.severity.as_str(), self.code);
         let width = self
             .labels
             .iter()
@@ -121,6 +122,7 @@ impl Diagnostic {
             excerpt(&mut out, source, label, width, if index == 0 { '^' } else { '-' });
         }
         for help in &self.help {
+            let help: String = help.chars().map(printable).collect();
             let _ = writeln!(out, "{:width$} = help: {help}", "");
         }
         out
@@ -135,17 +137,23 @@ fn excerpt(out: &mut String, source: &Source, label: &Label, width: usize, mark:
     let line = source.line_of(label.span.start);
     let whole = source.line_span(line);
     let start = label.span.start.clamp(whole.start, whole.end);
-    let before = source.slice(Span::new(whole.start, start)).chars().count();
-    let marked = source.slice(Span::new(start, label.span.end.clamp(start, whole.end))).chars().count();
-    // The window begins a little before the mark when the line is too long to be shown whole.
-    let skip = if before + marked.min(SHOWN) > SHOWN { before.saturating_sub(SHOWN / 4) } else { 0 };
-    let mut shown: String = source.slice(whole).chars().skip(skip).take(SHOWN).map(printable).collect();
-    if skip > 0 {
-        shown.insert(0, '…');
-    }
-    let indent = before - skip + usize::from(skip > 0);
-    let marks: String = std::iter::repeat_n(mark, marked.clamp(1, SHOWN)).collect();
-    let _ = writeln!(out, "{line:>width$} | {}", shown.trim_end());
+    let before = source.slice(Span::new(whole.start, start));
+    let rest = source.slice(Span::new(start, whole.end));
+    let marked = source.slice(Span::new(start, label.span.end.clamp(start, whole.end)));
+    let marked = marked.chars().take(SHOWN).count();
+    // The window begins a little before the mark when the line is too long to be shown whole. Characters are counted
+    // no further than they are shown: a file may have thousands of findings in one line of a megabyte.
+    let cut = match before.char_indices().rev().nth(SHOWN - marked.min(SHOWN - 1)) {
+        Some(_) => before.char_indices().rev().nth(SHOWN / 4).map_or(0, |(at, _)| at),
+        None => 0,
+    };
+    let ellipsis = if cut > 0 { "…" } else { "" };
+    let before = &before[cut..];
+    let lead = before.chars().count();
+    let indent = ellipsis.chars().count() + lead;
+    let shown: String = before.chars().chain(rest.chars()).take(SHOWN).map(printable).collect();
+    let marks: String = std::iter::repeat_n(mark, marked.min(SHOWN - lead).max(1)).collect();
+    let _ = writeln!(out, "{line:>width$} | {ellipsis}{}", shown.trim_end());
     let _ = writeln!(out, "{}", format!("{:width$} | {:indent$}{marks} {}", "", "", label.text).trim_end());
 }
 
@@ -180,6 +188,16 @@ mod tests {
         assert!(lines.iter().all(|line| line.chars().count() < 200));
         let caret = lines[4].chars().position(|c| c == '^').unwrap();
         assert_eq!(lines[3].chars().nth(caret), Some('!'));
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        let source = Source::new("f", "\x1b[2J x");
+        let drawn = Diagnostic::error("x", "unknown `\x1b[2J`")
+            .at(Span::new(0, 4))
+            .help("\x1b")
+            .render_plain(&source);
+        assert!(!drawn.contains('\x1b'));
     }
 
     #[test]

@@ -21,12 +21,13 @@ pub(crate) struct Node {
     pub(crate) content: Option<Content>,
     /// The hash of a regular file's bytes, when it is known.
     pub(crate) hash: Option<ContentHash>,
-    /// Shared by the names of one file; `None` for a file with one name. Compare with [`Node::same_file`].
+    /// Shared by the names of one file; `None` for a file with one name.
     pub(crate) inode: Option<Arc<()>>,
 }
 
+#[cfg(test)]
 impl Node {
-    /// Whether both are names of one file (hard links).
+    /// Whether both are names of one file.
     pub(crate) fn same_file(&self, other: &Self) -> bool {
         matches!((&self.inode, &other.inode), (Some(one), Some(two)) if Arc::ptr_eq(one, two))
     }
@@ -64,15 +65,6 @@ impl Tree {
     /// Whether `path` is a directory. The root always is.
     pub(crate) fn is_directory(&self, path: &ImagePath) -> bool {
         path.is_root() || self.get(path).is_some_and(|node| node.entry.is_directory())
-    }
-
-    /// `path` and all below it, in order.
-    pub(crate) fn subtree<'a>(
-        &'a self,
-        path: &'a ImagePath,
-    ) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> {
-        let own = self.nodes.get_key_value(path);
-        own.into_iter().chain(self.below(path))
     }
 
     /// All below `path`, without `path` itself, in order.

@@ -15,6 +15,6 @@ mod users;
 
 pub(crate) use change::{Change, ChangeSet};
 pub(crate) use entry::{Content, ContentHash, ContentSource, Entry, Kind, Metadata};
-pub(crate) use merged::{Node, Resolved, Tree, TreeError};
+pub(crate) use merged::{Node, Tree, TreeError};
 pub(crate) use path::ImagePath;
-pub(crate) use users::{Group, User, Users};
+pub(crate) use users::Users;

@@ -21,8 +21,8 @@ fn ctx() -> Ctx {
     Ctx::new(Arc::new(Silent), tokio_util::sync::CancellationToken::new(), 2)
 }
 
-/// A directory with these files; names that end in a slash are directories, `a -> b` is a link. A file's content
-/// is its own name.
+/// A directory with these files; names that end in a slash are directories, `a -> b` is a link. A file's
+/// content is its own name.
 fn directory(names: &[&str]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for name in names {
@@ -51,8 +51,9 @@ fn walked_with(directory: &Path, ignore: &str, sources: &[&str], parents: bool) 
     walk(&root, &ignore, &patterns.iter().collect::<Vec<_>>()).unwrap()
 }
 
+/// What was found, without the names that are there only for hints.
 fn names(tree: &Tree) -> Vec<String> {
-    tree.iter().map(|(path, _)| path.to_string()).collect()
+    tree.iter().filter(|(_, node)| node.entry.metadata.mode != 0).map(|(path, _)| path.to_string()).collect()
 }
 
 #[test]
@@ -63,10 +64,26 @@ fn only_what_is_selected_is_found() {
     assert_eq!(found(&["a/x", "top"]), ["/a", "/a/x", "/top"]);
     assert_eq!(found(&["*/x"]), ["/a", "/a/x", "/b", "/b/x", "/c"]);
     assert_eq!(found(&["c/*"]), ["/c", "/c/d", "/c/d/e", "/c/d/f", "/c/z"]);
-    assert_eq!(found(&["none", "a/none/x"]), ["/a"]);
     assert_eq!(found(&["../c/./d/../d/e"]), ["/c", "/c/d", "/c/d/e"]);
+    assert_eq!(found(&["none", "a/none/x"]), ["/a"]);
     assert_eq!(found(&["a", "."]).len(), 11);
     assert_eq!(found(&[]), [""; 0]);
+}
+
+#[test]
+fn beside_a_missing_name_the_others_are_known_without_contents() {
+    let directory = directory(&["src/main.rs", "readme.md", "secret"]);
+    let tree = walked(directory.path(), "secret", &["raedme.md", "src/main.rs"]);
+    assert_eq!(names(&tree), ["/src", "/src/main.rs"]);
+    assert!(tree.get(&ImagePath::clamped("secret")).is_none());
+    assert!(tree.get(&ImagePath::clamped("readme.md")).unwrap().content.is_none());
+    assert!(tree.get(&ImagePath::clamped("src/main.rs")).unwrap().content.is_some());
+    let place = Place { tree: &tree, name: "the build context", ignore: None };
+    let pattern = SourcePattern::parse("raedme.md", false).unwrap();
+    assert_eq!(
+        select(place, &pattern, &IgnoreFile::default()).unwrap_err().to_string(),
+        "\"raedme.md\" is not in the build context: did you mean \"readme.md\"?"
+    );
 }
 
 #[test]
@@ -238,20 +255,6 @@ fn the_dockerfile_is_read_through_links_inside_the_context_only() {
     assert_eq!(read("none").unwrap(), None);
     assert!(read("build").is_err());
     assert!(root.read(&ImagePath::clamped("Dockerfile"), 3).is_err());
-}
-
-#[test]
-fn the_first_ignore_file_that_is_there_holds() {
-    let directory = directory(&["app.dockerignore", ".dockerignore"]);
-    let root = Root::open(directory.path()).unwrap();
-    let excluded =
-        |names: &[&str], path: &str| load_ignore(&root, names).unwrap().excluded(&ImagePath::clamped(path));
-    assert!(excluded(&["app.dockerignore", ".dockerignore"], "app.dockerignore"));
-    assert!(!excluded(&["app.dockerignore", ".dockerignore"], ".dockerignore"));
-    assert!(excluded(&["other.dockerignore", ".dockerignore"], ".dockerignore"));
-    assert!(!excluded(&["none"], ".dockerignore"));
-    fs::write(directory.path().join("bad"), "\n[\n").unwrap();
-    assert!(load_ignore(&root, &["bad"]).unwrap_err().to_string().starts_with("bad:2: "));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
 
+use super::super::diff::DiffError;
 use super::*;
 
 /// Two directories that stand for an overlay's.

@@ -102,8 +102,11 @@ fn paths(changes: &ChangeSet) -> Vec<String> {
     changes.changes.iter().map(|(path, change)| format!("{}{path}", mark(change))).collect()
 }
 
+/// Real root, with all ids: root of a user namespace can neither set trusted attributes nor use any owner.
 fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let identity = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    identity && rustix::process::geteuid().is_root()
 }
 
 fn options<'a>() -> UnpackOptions<'a> {

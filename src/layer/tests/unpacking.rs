@@ -133,6 +133,46 @@ fn bytes_are_extracted_by_any_user_also_of_hard_links() {
 }
 
 #[test]
+fn links_to_links_are_links_to_the_file() {
+    use crate::tar::{Header, MemberKind, Writer};
+    let mut writer = Writer::new(Vec::new());
+    let member = |name: &str, kind| Header { name: name.into(), kind, metadata: metadata(0o755) };
+    let hard = |name, target: &str| member(name, MemberKind::Hardlink { target: target.into() });
+    let file = member("usr/f", MemberKind::File { size: 1 });
+    assert!(writer.file(&file, &mut &b"x"[..], &mut |_| Ok(())).unwrap());
+    for header in [
+        hard("a", "usr/f"),
+        hard("b", "a"),
+        member("l", MemberKind::Symlink { target: b"usr".to_vec() }),
+        hard("c", "l/f"),
+        hard("usr/f", "b"),
+    ] {
+        writer.header(&header).unwrap();
+    }
+    let tar = writer.finish().unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let toc = unpacked(&tar, place.path()).unwrap();
+    for name in ["a", "b", "c"] {
+        let kind = Kind::Hardlink { target: path("usr/f") };
+        assert_eq!(toc.changes[&path(name)].entry().unwrap().kind, kind, "{name}");
+        assert_eq!(fs::read(place.path().join(name)).unwrap(), b"x");
+    }
+    assert_eq!(fs::metadata(place.path().join("a")).unwrap().nlink(), 4);
+}
+
+#[test]
+fn a_cancelled_build_unpacks_nothing() {
+    let mut changes = ChangeSet::default();
+    put_file(&mut changes, "f", b"x");
+    let ctx = ctx();
+    ctx.cancel();
+    let place = tempfile::tempdir().unwrap();
+    let tar = std::io::Cursor::new(tar_of(&changes));
+    let error = unpack(&ctx, tar, place.path(), &options()).unwrap_err();
+    assert!(matches!(error, ReadLayerError::Cancelled(_)));
+}
+
+#[test]
 fn devices_that_can_not_be_made_are_a_warning() {
     let mut changes = ChangeSet::default();
     let kind = Kind::Device { block: false, major: 1, minor: 3 };

@@ -23,7 +23,7 @@ const FILE_LIMIT: u64 = 4 << 20;
 
 /// Credentials of a docker config file.
 #[derive(Clone, Debug, Default)]
-pub struct DockerConfig {
+pub(crate) struct DockerConfig {
     origin: String,
     // By normalised key: `docker.io`, `quay.io/team`.
     auths: BTreeMap<String, Entry>,
@@ -65,7 +65,7 @@ impl std::fmt::Debug for Entry {
 
 impl DockerConfig {
     /// Read the file at `path`. A file that is not there holds no credentials.
-    pub fn load(path: &Path) -> Result<Self, CredentialError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, CredentialError> {
         let unreadable = |reason: String| CredentialError::Unreadable { path: path.to_owned(), reason };
         match std::fs::metadata(path) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -82,7 +82,7 @@ impl DockerConfig {
     }
 
     /// Parse a file's contents; `origin` is what messages call it.
-    pub fn parse(text: &[u8], origin: &str) -> Result<Self, CredentialError> {
+    pub(crate) fn parse(text: &[u8], origin: &str) -> Result<Self, CredentialError> {
         // serde_json's own message may quote a value, which may be a password: only say where.
         let file: File = serde_json::from_slice(text).map_err(|error| CredentialError::Malformed {
             origin: origin.to_owned(),
@@ -111,7 +111,7 @@ impl DockerConfig {
 
     /// Look for credential helpers in `directories`, in order. Relative ones are passed over.
     #[must_use]
-    pub fn with_helper_path(mut self, directories: impl IntoIterator<Item = PathBuf>) -> Self {
+    pub(crate) fn with_helper_path(mut self, directories: impl IntoIterator<Item = PathBuf>) -> Self {
         self.helper_path = directories.into_iter().filter(|directory| directory.is_absolute()).collect();
         self
     }

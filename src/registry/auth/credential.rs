@@ -8,7 +8,7 @@ use crate::oci::{RegistryHost, Repository};
 
 /// What proves who we are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credential {
+pub(crate) enum Credential {
     /// User name and password (or access token in the password's place).
     Basic {
         /// The user.
@@ -23,14 +23,14 @@ pub enum Credential {
 }
 
 /// Knows credentials. Asked only after a registry asked, and outside the async threads: it may block.
-pub trait CredentialSource: Send + Sync {
+pub(crate) trait CredentialSource: Send + Sync {
     /// The credential for `repository`; `None` where there is none, which is not an error.
     fn credential(&self, repository: &Repository) -> Result<Option<Credential>, CredentialError>;
 }
 
 /// A credential could not be looked up. That there is none is not an error.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum CredentialError {
+pub(crate) enum CredentialError {
     /// A file is there and can not be read.
     #[error("cannot read credentials from {path}: {reason}", path = .path.display())]
     Unreadable {
@@ -61,7 +61,7 @@ pub enum CredentialError {
 
 /// No credentials at all.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Anonymous;
+pub(crate) struct Anonymous;
 
 impl CredentialSource for Anonymous {
     fn credential(&self, _: &Repository) -> Result<Option<Credential>, CredentialError> {
@@ -71,7 +71,7 @@ impl CredentialSource for Anonymous {
 
 /// One credential for one registry.
 #[derive(Clone, Debug)]
-pub struct FixedCredential {
+pub(crate) struct FixedCredential {
     /// The registry.
     pub host: RegistryHost,
     /// Its credential.
@@ -86,7 +86,7 @@ impl CredentialSource for FixedCredential {
 
 /// Several sources; the first that knows a credential decides, an error ends the search.
 #[derive(Clone, Default)]
-pub struct FirstOf(pub Vec<Arc<dyn CredentialSource>>);
+pub(crate) struct FirstOf(pub Vec<Arc<dyn CredentialSource>>);
 
 impl CredentialSource for FirstOf {
     fn credential(&self, repository: &Repository) -> Result<Option<Credential>, CredentialError> {

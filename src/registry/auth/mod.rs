@@ -21,6 +21,8 @@ mod token;
 
 pub(crate) use authenticator::{Authenticator, Door};
 pub(crate) use challenge::Challenge;
-pub use config_file::DockerConfig;
-pub use credential::{Anonymous, Credential, CredentialError, CredentialSource, FirstOf, FixedCredential};
+pub(crate) use config_file::DockerConfig;
+pub(crate) use credential::{
+    Anonymous, Credential, CredentialError, CredentialSource, FirstOf, FixedCredential,
+};
 pub(crate) use scope::Scopes;

@@ -12,13 +12,13 @@ use rustix::thread::{
 };
 
 use super::super::bundle::environment;
-use super::super::caps;
 use super::super::request::{During, Report, Request};
+use super::super::{caps, seccomp};
 use super::reap::Started;
 use super::root::Prepared;
 use crate::sys::{
-    ChildSignals, Forked, close_on_exec_from, default_signals, execute, exit_now, fork, join_session_keyring,
-    set_ids,
+    ChildSignals, Forked, close_on_exec_from, default_signals, execute, exit_now, fork, install_filter,
+    join_session_keyring, set_ids,
 };
 
 /// Where programs are looked for when the image sets no PATH.
@@ -53,6 +53,7 @@ fn become_command(request: &Request, root: &Prepared) -> Result<Infallible, Repo
     let _ = rustix::fs::fchown(std::io::stdout(), uid, None);
     let _ = rustix::fs::fchown(std::io::stderr(), uid, None);
     drop_bounding_set()?;
+    filter_calls()?;
     identify(request, root)?;
     drop_capabilities(identity.uid)?;
     close_on_exec_from(3).during(|| "close file descriptors".to_owned())?;
@@ -83,6 +84,15 @@ fn drop_bounding_set() -> Result<(), Report> {
         }
     }
     Ok(())
+}
+
+/// While the right to do it without `no_new_privs` is still there; the calls that follow are allowed ones.
+fn filter_calls() -> Result<(), Report> {
+    let what = || "filter system calls".to_owned();
+    let machine = std::env::consts::ARCH;
+    let program = seccomp::program(machine)
+        .ok_or_else(|| Report::setup(what(), format!("there is no filter for {machine} machines")))?;
+    install_filter(&program).during(what)
 }
 
 fn identify(request: &Request, root: &Prepared) -> Result<(), Report> {

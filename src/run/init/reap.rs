@@ -19,7 +19,7 @@ pub(super) struct Started {
 }
 
 /// Wait for the command. When the builder is gone, so is the step.
-pub(super) fn until_ended(command: Started, control: &UnixStream) -> Result<RunStatus, Report> {
+pub(super) fn until_ended(command: &Started, control: &UnixStream) -> Result<RunStatus, Report> {
     loop {
         if let Some(status) = reap(command.pid)? {
             return Ok(status);

@@ -6,8 +6,7 @@
 //! between the image's and the writable one: whatever the step does, the writable layer never has them, and
 //! nothing needs to be removed by hand afterwards, when paths can no longer be trusted.
 //!
-//! To know what is missing the image is mounted once just to be looked at; only if something is missing is
-//! it mounted again with that layer.
+//! To know what is missing the image's layers are looked at first, without a writable one.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Permissions};
@@ -18,9 +17,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Timespec, Timestamps};
 
-use super::super::RunMount;
 use super::super::request::{During, Report, Request};
 use super::super::user::{Identity, identity};
+use super::sources::{self, Source};
 use crate::rootfs::{Inside, Place, attach, new_filesystem};
 use crate::sys::MountAttributes;
 
@@ -34,6 +33,10 @@ pub(super) struct Prepared {
     pub(super) memory: PathBuf,
     /// Who the command runs as.
     pub(super) identity: Identity,
+    /// Which of the [given files](FILES) are mounted.
+    pub(super) files: Vec<&'static str>,
+    /// The step's own mounts: targets and what is seen there, in order.
+    pub(super) mounts: Vec<(String, Source)>,
 }
 
 /// A place that a mount needs.
@@ -47,6 +50,9 @@ struct Target {
 /// be meant to mislead.
 const DIRECTORIES: [&str; 3] = ["proc", "sys", "dev"];
 
+/// The files that are mounted over in every step; the names are also those in the step's memory.
+pub(super) const FILES: [(&str, &str); 2] = [("resolv.conf", "/etc/resolv.conf"), ("hosts", "/etc/hosts")];
+
 /// Mount the root of `request` and look up what must be known of it.
 pub(super) fn prepare(request: &Request) -> Result<Prepared, Report> {
     let rootfs = &request.spec.rootfs;
@@ -58,45 +64,47 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared, Report> {
     let at = memory.join("root");
     make_directory(&at, 0o700)?;
 
+    let mounts = sources::prepare(request, &memory)?;
     rootfs.prepare_upper()?;
-    let looked = Inside::new(rootfs.mount(None, &at)?);
+    let looked = Inside::new(rootfs.look(&at)?);
     let identity = identity(&request.spec.user, &looked)?;
-    let missing = missing(&looked, &targets(request)?)?;
-    let inside = if missing.is_empty() {
-        looked
-    } else {
-        let layer = rootfs.work.join("mountpoints");
+    let files = files(&looked)?;
+    let missing = missing(&looked, &targets(&files, &mounts))?;
+    let layer = rootfs.work.join("mountpoints");
+    if !missing.is_empty() {
         make_layer(&layer, &looked, &missing)?;
-        drop(looked);
-        Inside::new(rootfs.mount(Some(&layer), &at)?)
-    };
+    }
+    drop(looked);
+    let inside = Inside::new(rootfs.mount((!missing.is_empty()).then_some(&layer), &at)?);
     let handle = File::open(&at).during(|| format!("open {}", at.display()))?;
     attach(inside.root(), handle.as_fd()).during(|| "attach the root".to_owned())?;
-    Ok(Prepared { inside, at, memory, identity })
+    Ok(Prepared { inside, at, memory, identity, files, mounts })
+}
+
+/// The targets of the given files. An image in which one is a link to `/dev/null` or the like says that it
+/// wants none; nothing may be mounted on the device.
+fn files(inside: &Inside) -> Result<Vec<&'static str>, Report> {
+    let mut files = Vec::new();
+    for (_, path) in FILES {
+        let place = inside.place(path.as_bytes()).during(|| format!("find {path} in the image"))?;
+        let first = place.names.first();
+        if !DIRECTORIES.iter().any(|name| first.is_some_and(|first| first == name.as_bytes())) {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 /// What this step mounts over, in the order of mounting.
-fn targets(request: &Request) -> Result<Vec<Target>, Report> {
-    let mut targets: Vec<Target> = DIRECTORIES
-        .iter()
-        .map(|path| Target { path: path.as_bytes().to_vec(), directory: true })
-        .chain(
-            ["etc/resolv.conf", "etc/hosts"]
-                .map(|path| Target { path: path.as_bytes().to_vec(), directory: false }),
-        )
-        .collect();
-    for mount in &request.spec.mounts {
-        let (target, directory) = match mount {
-            RunMount::Tmpfs { target, .. } => (target, true),
-            RunMount::Bind { source, target, .. } => {
-                let metadata =
-                    source.metadata().during(|| format!("mount {} on {target}", source.display()))?;
-                (target, metadata.is_dir())
-            }
-        };
-        targets.push(Target { path: target.as_bytes().to_vec(), directory });
-    }
-    Ok(targets)
+fn targets(files: &[&str], mounts: &[(String, Source)]) -> Vec<Target> {
+    let target = |path: &str, directory| Target { path: path.as_bytes().to_vec(), directory };
+    let mut targets: Vec<Target> = DIRECTORIES.iter().map(|path| target(path, true)).collect();
+    targets.extend(files.iter().map(|path| target(path, false)));
+    targets.extend(mounts.iter().map(|(path, source)| match source {
+        Source::Bind { directory, .. } => target(path, *directory),
+        Source::Tmpfs { .. } => target(path, true),
+    }));
+    targets
 }
 
 /// Where the targets lead that do not exist. Those inside of another mount are not the root's business.
@@ -108,6 +116,12 @@ fn missing(inside: &Inside, targets: &[Target]) -> Result<Vec<(Place, bool)>, Re
         let place = inside.place(&target.path).during(|| format!("find {shown} in the image"))?;
         if DIRECTORIES.iter().any(|name| name.as_bytes() == target.path) {
             check_directory(inside, &place, &target.path)?;
+        }
+        if place.names.is_empty() {
+            return Err(Report::setup(
+                format!("mount on {shown}"),
+                "the root itself can not be mounted over",
+            ));
         }
         if places.iter().any(|earlier| place.names.starts_with(&earlier.names)) {
             continue;
@@ -155,6 +169,7 @@ fn make_layer(layer: &Path, inside: &Inside, missing: &[(Place, bool)]) -> Resul
                 continue;
             }
             make_directory(&path, 0o755)?;
+            // As an overlay shows it: the topmost layer that has the directory decides.
             if index < place.existing {
                 let shown = || format!("look at /{} in the image", place_text(place, index + 1));
                 copied.push((path.clone(), inside.handle(&place.path(index + 1)).during(shown)?));
@@ -184,7 +199,7 @@ fn place_text(place: &Place, count: usize) -> String {
     String::from_utf8_lossy(&place.path(count)).into_owned()
 }
 
-fn make_directory(path: &Path, mode: u32) -> Result<(), Report> {
+pub(super) fn make_directory(path: &Path, mode: u32) -> Result<(), Report> {
     let what = || format!("create {}", path.display());
     DirBuilder::new().mode(mode).create(path).during(what)?;
     // Whatever the umask is.

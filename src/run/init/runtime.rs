@@ -62,7 +62,7 @@ pub(super) fn run(
             exit_now(127)
         }
     };
-    let status = reap::until_ended(Started { pid, signals }, control)?;
+    let status = reap::until_ended(&Started { pid, signals }, control)?;
     match (status, complaint(&log)) {
         (RunStatus::Exited(0), _) | (_, None) => Ok(status),
         (_, Some(message)) => Err(refusal(request, &message)),
@@ -71,7 +71,7 @@ pub(super) fn run(
 
 /// What the runtime sees of the machine: processes of this namespace, and no cgroup to write to.
 fn surroundings() -> Result<(), Report> {
-    let proc = new_filesystem("proc", &[], INERT).map_err(mounts::proc_refused)?;
+    let proc = new_filesystem("proc", &[], INERT).map_err(|error| mounts::proc_refused(&error))?;
     let at = |path: &str| File::open(path).during(|| format!("open {path}"));
     attach(proc.as_fd(), at("/proc")?.as_fd()).during(|| "mount /proc".to_owned())?;
     let cgroups = Path::new("/sys/fs/cgroup");
@@ -85,9 +85,9 @@ fn surroundings() -> Result<(), Report> {
 
 fn write_config(bundle: &Path, request: &Request, root: &Prepared) -> Result<(), Report> {
     let what = || "describe the step to the runtime".to_owned();
-    let [resolv_conf, hosts] = mounts::write_files(request, root)?;
+    let files = mounts::write_files(request, root)?;
     let fresh_sysfs = new_filesystem("sysfs", &[], INERT).is_ok();
-    let places = Places { root: &root.at, resolv_conf: &resolv_conf, hosts: &hosts, fresh_sysfs };
+    let places = Places { root: &root.at, files: &files, mounts: &root.mounts, fresh_sysfs };
     let spec = bundle::spec(request, &root.identity, &places).during(what)?;
     write_file(&bundle::config_path(bundle), &serde_json::to_vec(&spec).during(what)?)
 }

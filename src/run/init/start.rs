@@ -76,7 +76,7 @@ fn carry_out(control: &UnixStream, request: &Request) -> Result<RunStatus, Repor
             mounts::mount_all(request, &prepared)?;
             mounts::enter(&prepared)?;
             let command = command::start(request, &prepared, control)?;
-            reap::until_ended(command, control)
+            reap::until_ended(&command, control)
         }
         Starter::Runc { program } => runtime::run(program, request, &prepared, control),
     }

@@ -52,12 +52,16 @@ cases! {
     output_can_be_opened_by_name_by_any_user
     devices_and_their_directories_work
     tell_tale_parts_of_proc_and_sys_are_closed
+    system_calls_are_filtered
     links_in_place_of_proc_sys_and_dev_are_refused
     links_of_the_image_never_lead_outside
     processes_left_behind_are_gone
     a_cancelled_step_ends_with_all_it_started
     no_network_is_none
     binds_and_tmpfs_are_mounted_where_asked
+    parts_of_other_trees_are_read_and_writes_forgotten
+    secrets_are_files_in_memory
+    given_files_are_not_put_on_devices
 }
 
 fn the_exit_status_comes_back(mut rig: Rig) {
@@ -307,6 +311,19 @@ fn tell_tale_parts_of_proc_and_sys_are_closed(mut rig: Rig) {
     assert_eq!(rig.sh(script).stdout, "0\n/sys/firmware/* /proc/scsi/* /proc/acpi/*\n");
 }
 
+fn system_calls_are_filtered(mut rig: Rig) {
+    let ran = rig.sh(
+        "grep ^Seccomp: /proc/self/status; unshare -U true 2>&1 | grep -o 'not permitted'; \
+         unshare -m true 2>&1 | grep -o 'not permitted'; hostname x 2>&1 | grep -o 'not permitted'; chroot / true; \
+         grep ^NoNewPrivs /proc/self/status",
+    );
+    assert_eq!(
+        ran.stdout, "Seccomp:\t2\nnot permitted\nnot permitted\nnot permitted\nNoNewPrivs:\t0\n",
+        "{}",
+        ran.stderr
+    );
+}
+
 fn links_in_place_of_proc_sys_and_dev_are_refused(mut rig: Rig) {
     let canary = rig.path("canary");
     std::fs::create_dir(&canary).unwrap();
@@ -345,7 +362,7 @@ fn links_of_the_image_never_lead_outside(mut rig: Rig) {
 }
 
 fn processes_left_behind_are_gone(mut rig: Rig) {
-    let name = format!("left-{}", std::process::id());
+    let name = rig.unique("busybox-left");
     let started = Instant::now();
     let script = format!(
         "cp /bin/busybox /tmp/{name}; cd /; (setsid /tmp/{name} sleep 300 &) ; trap '' TERM; \
@@ -357,7 +374,7 @@ fn processes_left_behind_are_gone(mut rig: Rig) {
 }
 
 fn a_cancelled_step_ends_with_all_it_started(mut rig: Rig) {
-    let name = format!("stop-{}", std::process::id());
+    let name = rig.unique("busybox-stop");
     let mark = rig.path("cache");
     std::fs::create_dir(&mark).unwrap();
     rig.spec.mounts = vec![RunMount::Bind { source: mark.clone(), target: "/mark".into(), read_only: false }];
@@ -403,6 +420,66 @@ fn binds_and_tmpfs_are_mounted_where_asked(mut rig: Rig) {
     assert_eq!(ran.stdout, "ffro\nfull\nscript /dev/pipes/EOF\n", "{}", ran.stderr);
     assert_eq!(rig.args(&["/dev/pipes/EOF"]).run().unwrap().stdout, "script /dev/pipes/EOF\n");
     assert_eq!(rig.changed(), [""; 0]);
+}
+
+fn parts_of_other_trees_are_read_and_writes_forgotten(mut rig: Rig) {
+    for (file, text) in [("one/etc/a", "a1"), ("two/etc/b", "b2"), ("two/etc/a", "a2")] {
+        std::fs::create_dir_all(rig.path(file).parent().unwrap()).unwrap();
+        std::fs::write(rig.path(file), text).unwrap();
+    }
+    symlink("/etc", rig.path("two/out")).unwrap();
+    let part = |lowers: &[&str], source: &str, target: &str, writable| RunMount::Part {
+        lowers: lowers.iter().map(|name| rig.path(name)).collect(),
+        source: source.into(),
+        target: target.into(),
+        writable,
+    };
+    rig.spec.mounts = vec![
+        part(&["one"], "/etc", "/m/one", false),
+        part(&["one", "two"], "/", "/m/all", false),
+        part(&["one", "two"], "out/b", "/m/file", false),
+        part(&["one"], "/", "/m/rw1", true),
+        part(&["one", "two"], "/out", "/m/rw2", true),
+    ];
+    let ran = rig.sh("cd /m; cat one/a all/etc/a all/etc/b file; for d in one all rw1 rw2; do \
+         (echo x > $d/new) 2>/dev/null && echo $d; done; echo y > rw1/etc/a; cat rw2/a rw1/etc/a");
+    assert_eq!(ran.stdout, "a1a2b2b2rw1\nrw2\na2y\n", "{}", ran.stderr);
+    assert_eq!(rig.changed(), [""; 0]);
+    assert_eq!(std::fs::read_to_string(rig.path("one/etc/a")).unwrap(), "a1");
+    assert_eq!(std::fs::read_dir(rig.path("work")).unwrap().count(), 0);
+    rig.spec.mounts = vec![RunMount::Part {
+        lowers: vec![rig.path("one")],
+        source: "../../../etc/passwd".into(),
+        target: "/m".into(),
+        writable: false,
+    }];
+    let refused = rig.args(&["true"]).run().unwrap_err();
+    assert!(refused.to_string().contains("mount ../../../etc/passwd on /m"), "{refused}");
+    rig.spec.mounts = vec![RunMount::Tmpfs { target: "/etc/..".into(), size: None }];
+    let refused = rig.args(&["true"]).run().unwrap_err();
+    assert!(refused.to_string().contains("mount on /etc/..: the root itself"), "{refused}");
+}
+
+fn secrets_are_files_in_memory(mut rig: Rig) {
+    rig.spec.mounts = vec![RunMount::File {
+        content: b"\x00s3cret\xff".to_vec(),
+        target: "/run/secrets/token".into(),
+        mode: 0o400,
+        uid: 33,
+        gid: 44,
+    }];
+    rig.spec.user = "web".into();
+    let ran = rig.sh("stat -c '%a %u %g %s' /run/secrets/token; cat /run/secrets/token | wc -c; \
+         stat -f -c %T /run/secrets/token; (echo > /run/secrets/token) 2>/dev/null || echo ro");
+    assert_eq!(ran.stdout, "400 33 44 8\n8\ntmpfs\nro\n", "{}", ran.stderr);
+    assert_eq!(rig.changed(), [""; 0]);
+}
+
+fn given_files_are_not_put_on_devices(mut rig: Rig) {
+    symlink("/dev/null", rig.path("layer/etc/resolv.conf")).unwrap();
+    let ran =
+        rig.sh("echo x > /dev/null && stat -c %F /dev/null; cat /etc/resolv.conf; head -n 1 /etc/hosts");
+    assert_eq!(ran.stdout, "character special file\n127.0.0.1\tlocalhost ocistage\n", "{}", ran.stderr);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! enters a user namespace the same way, before the test harness makes threads.
 
 mod cases;
+mod environments;
 mod overhead;
 mod rig;
 mod start;
-mod unprivileged;

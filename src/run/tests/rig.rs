@@ -50,10 +50,10 @@ impl EventSink for Silent {
     fn event(&self, _: &Event) {}
 }
 
-const APPLETS: [&str; 34] = [
+const APPLETS: [&str; 37] = [
     "sh", "cat", "ls", "id", "env", "pwd", "sleep", "kill", "true", "false", "mkdir", "rm", "rmdir", "touch",
     "grep", "head", "stat", "mount", "umount", "mknod", "chown", "chmod", "ln", "mv", "cp", "readlink", "nc",
-    "hostname", "dd", "ps", "seq", "wc", "setsid", "ip",
+    "hostname", "dd", "ps", "seq", "wc", "setsid", "ip", "unshare", "chroot", "su",
 ];
 
 impl Rig {
@@ -93,6 +93,11 @@ impl Rig {
     /// A path in the rig's directory: `layer`, `upper`, `work` or one of the test's own.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// A name that no other test has.
+    pub(super) fn unique(&self, name: &str) -> String {
+        format!("{name}-{}", self.directory.path().file_name().unwrap().to_str().unwrap())
     }
 
     pub(super) fn args(&mut self, args: &[&str]) -> &mut Self {
