@@ -170,7 +170,7 @@ fn select_all<'a>(place: Place<'a>, op: &FileOp, step: &Step) -> Result<Vec<Vec<
 fn patterns(op: &FileOp, step: &Step) -> Result<Vec<SourcePattern>, BuildError> {
     let paths = op.sources.iter().filter_map(|source| match source {
         FileSource::Path(path) => Some(path),
-        FileSource::Inline { .. } => None,
+        FileSource::Inline { .. } | FileSource::Url { .. } | FileSource::Git { .. } => None,
     });
     paths
         .map(|path| {

@@ -71,6 +71,16 @@ pub(super) fn files(parent: &CacheKey, platform: &Platform, op: &FileOp, input: 
             FileSource::Inline { name, content } => {
                 key.field("inline.name", name).field("inline.content", content)
             }
+            FileSource::Url { url, checksum, unpack } => {
+                optional(&mut key, "url.checksum", checksum.as_deref());
+                key.field("url", url).number("url.unpack", (*unpack).into())
+            }
+            FileSource::Git { remote, reference, subdir, checksum, keep_git_dir } => {
+                optional(&mut key, "git.reference", reference.as_deref());
+                optional(&mut key, "git.subdir", subdir.as_deref());
+                optional(&mut key, "git.checksum", checksum.as_deref());
+                key.field("git", remote).number("git.keep", (*keep_git_dir).into())
+            }
         };
     }
     write_input(&mut key, input);

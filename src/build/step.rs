@@ -200,6 +200,8 @@ async fn copied(
             FileSource::Inline { name, content } => {
                 sources.push(Source::Inline(Inline::heredoc(name, &String::from_utf8_lossy(content))));
             }
+            // The lowering refuses them.
+            FileSource::Url { .. } | FileSource::Git { .. } => {}
             FileSource::Path(_) => {
                 let selected = matches.next().unwrap_or_default();
                 if !op.unpack {
