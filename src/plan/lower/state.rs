@@ -47,7 +47,7 @@ impl State {
         }
         if variables.get("PATH").is_none() && config.os != "windows" {
             variables.set("PATH", PATH);
-            config.config.env.insert(0, format!("PATH={PATH}"));
+            config.config.env.push(format!("PATH={PATH}"));
         }
         if config.config.working_dir.is_empty() {
             config.config.working_dir = "/".to_owned();
