@@ -288,7 +288,7 @@ pub(crate) enum ProgressName {
     Plain,
     /// One JSON object a line
     Rawjson,
-    /// Errors only
+    /// Errors only, and the image's digest
     #[value(alias = "none")]
     Quiet,
 }
