@@ -242,7 +242,11 @@ async fn plan(
             break;
         }
     }
-    let settings = LowerSettings { build_args: request.build_args.clone(), ..LowerSettings::default() };
+    let settings = LowerSettings {
+        build_args: request.build_args.clone(),
+        network_none: request.network == NetworkRequest::None,
+        ..LowerSettings::default()
+    };
     let plan = lower(&stages, &configs(&images), &settings, &mut diagnostics);
     let Some(plan) = plan else { return Err(refused(diagnostics)) };
     for warning in diagnostics.iter().filter(|finding| !finding.is_error()) {
