@@ -1,7 +1,7 @@
 //! Choosing a backend.
 //!
 //! A backend that was asked for by name works or is refused with what is missing; nothing else is tried.
-//! `auto` takes the first of the strongest class that a probe shows to work. Both backends that exist are of
+//! `auto` takes the first of the strongest class that a probe shows to work. The backends that exist are all of
 //! one class (namespaces, dropped capabilities, a filter); a weaker class is never chosen by itself.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Native, RunBackend, RunSupport, Runc};
+use super::{Native, OciRuntime, RunBackend, RunSupport};
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,11 +22,13 @@ pub enum BackendChoice {
     Native,
     /// `runc`.
     Runc,
+    /// `crun`.
+    Crun,
 }
 
 impl BackendChoice {
     /// Every choice.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Native, Self::Runc];
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Native, Self::Runc, Self::Crun];
 
     /// As written on a command line.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl BackendChoice {
             Self::Auto => "auto",
             Self::Native => "native",
             Self::Runc => "runc",
+            Self::Crun => "crun",
         }
     }
 }
@@ -73,11 +76,13 @@ pub(crate) fn select(
     scratch: PathBuf,
 ) -> Result<(Arc<dyn RunBackend>, String), NoBackend> {
     let native: Arc<dyn RunBackend> = Arc::new(Native::new(init.clone(), scratch.clone()));
-    let runc: Arc<dyn RunBackend> = Arc::new(Runc::new(init, scratch));
+    let runc: Arc<dyn RunBackend> = Arc::new(OciRuntime::runc(init.clone(), scratch.clone()));
+    let crun: Arc<dyn RunBackend> = Arc::new(OciRuntime::crun(init, scratch));
     let candidates = match choice {
-        BackendChoice::Auto => vec![native, runc],
+        BackendChoice::Auto => vec![native, runc, crun],
         BackendChoice::Native => vec![native],
         BackendChoice::Runc => vec![runc],
+        BackendChoice::Crun => vec![crun],
     };
     let mut refused: Vec<(&'static str, String)> = Vec::new();
     for backend in candidates {
