@@ -251,6 +251,7 @@ async fn plan(
     let settings = LowerSettings {
         build_args: request.build_args.clone(),
         mounts: MountSupport { bind: true, cache: true, tmpfs: true, secret: true, ssh: true },
+        network_none: request.network == NetworkRequest::None,
         ..LowerSettings::default()
     };
     let plan = lower(&stages, &configs(&images), &settings, &mut diagnostics);

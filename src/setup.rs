@@ -188,7 +188,7 @@ fn unpacking() -> Unpacking {
         .lines()
         .map(|line| line.split_whitespace().filter_map(|field| field.parse().ok()).collect())
         .collect();
-    let initial = matches!(ranges.as_slice(), [range] if matches!(range.as_slice(), [0, 0, 4_294_967_295]));
+    let initial = crate::sys::in_first_user_namespace();
     let ids: u64 = ranges.iter().filter_map(|range| range.get(2)).sum();
     Unpacking {
         style: if initial { OverlayStyle::Trusted } else { OverlayStyle::User },

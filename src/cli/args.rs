@@ -264,6 +264,8 @@ pub(crate) enum BackendName {
     Native,
     /// The runc runtime
     Runc,
+    /// crun
+    Crun,
 }
 
 /// `--network`

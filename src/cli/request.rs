@@ -107,6 +107,7 @@ pub(crate) fn build(
             BackendName::Auto => BackendChoice::Auto,
             BackendName::Native => BackendChoice::Native,
             BackendName::Runc => BackendChoice::Runc,
+            BackendName::Crun => BackendChoice::Crun,
         },
         network: match options.network {
             NetworkName::Host => NetworkRequest::Host,
