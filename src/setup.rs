@@ -25,6 +25,7 @@ use crate::run::{BackendChoice, select};
 const STORE: &str = "store";
 const CACHE: &str = "cache";
 const TEMPORARY: &str = "tmp";
+const MOUNTS: &str = "mounts";
 
 /// What a build is set up with, whatever it builds.
 pub(crate) struct Setup {
@@ -127,6 +128,11 @@ impl Setup {
         let shared = request.tags.iter().any(|tag| tag.repository == *repository);
         let prefix = if shared { "cache-" } else { "" };
         Arc::new(RepositoryCache::new(self.registries.clone(), repository.clone(), prefix))
+    }
+
+    /// Where cache mounts are: between builds in the state directory, else in that of the build.
+    pub(crate) fn mounts(&self, scratch: &Path) -> PathBuf {
+        self.kept.as_deref().unwrap_or(scratch).join(MOUNTS)
     }
 
     /// Chooses a backend when the first RUN must be carried out.

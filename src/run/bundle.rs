@@ -134,9 +134,15 @@ fn mounts(places: &Places<'_>) -> Result<Vec<Mount>, OciSpecError> {
     }
     for (target, source) in places.mounts {
         mounts.push(match source {
-            Source::Bind { source, read_only, .. } => {
-                let access = if *read_only { "rro" } else { "rw" };
-                mount("bind", source, target, with(&["nosuid", "nodev", "rbind", "rprivate"], &[access]))?
+            Source::Bind { source, directory, read_only } => {
+                // A file has no mounts below it, and crun 1.8 insists.
+                let options = match (directory, read_only) {
+                    (true, true) => ["rbind", "rro"],
+                    (true, false) => ["rbind", "rw"],
+                    (false, true) => ["bind", "ro"],
+                    (false, false) => ["bind", "rw"],
+                };
+                mount("bind", source, target, with(&["nosuid", "nodev", "rprivate"], &options))?
             }
             Source::Tmpfs { size } => {
                 let size = size.map(|size| format!("size={size}"));
