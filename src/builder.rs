@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{
-    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Resolver, Runner, Scratch, Session,
+    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Preflight, Resolver, Runner, Scratch, Session,
     SessionParts, SessionSettings, Substitute, assemble, build_key, definitions, record_stages,
     recorded_image,
 };
@@ -142,6 +142,7 @@ impl Builder {
             layers,
             runner: Runner::new(setup.choose_backend(request.backend)),
             outputs: destinations.early(),
+            preflight: Preflight::new(setup.registries.clone(), destinations.repositories()),
             blobs,
             scratch,
             settings: SessionSettings {
@@ -166,7 +167,7 @@ impl Builder {
         session.caches.flush(ctx);
         match (result, finished) {
             // What ran beside the build stopped it: that is the cause.
-            (Err(BuildError::Cancelled | BuildError::OtherStage), Err(cause)) => Err(cause.into()),
+            (Err(error), Err(cause)) if error.is_consequence() => Err(cause.into()),
             (Err(error), _) => Err(error.into()),
             (Ok(_), Err(error)) => Err(error.into()),
             (Ok(report), Ok(())) => Ok(report),

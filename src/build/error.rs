@@ -3,7 +3,7 @@
 use crate::ids::StepId;
 use crate::layer::{PackError, ReadLayerError};
 use crate::output::OutputError;
-use crate::registry::RegistryError;
+use crate::registry::{RegistryError, RegistryErrorKind};
 use crate::run::RunStatus;
 
 /// A step as messages name it.
@@ -103,6 +103,18 @@ fn ended(status: RunStatus) -> String {
 }
 
 impl BuildError {
+    /// Whether it says only that something else stopped the build.
+    pub(crate) fn is_consequence(&self) -> bool {
+        match self {
+            Self::Cancelled | Self::OtherStage => true,
+            Self::Registry(error) | Self::Output(OutputError::Registry(error)) => {
+                error.kind() == RegistryErrorKind::Cancelled
+            }
+            Self::Shared(error) => error.is_consequence(),
+            _ => false,
+        }
+    }
+
     /// A failure of the disk.
     pub(super) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();

@@ -20,6 +20,7 @@ use crate::run::Network;
 use super::error::BuildError;
 use super::inputs::Contexts;
 use super::layers::LayerStore;
+use super::preflight::Preflight;
 use super::probe::Definitions;
 use super::resolve::BaseImage;
 use super::runner::Runner;
@@ -46,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) runner: Runner,
     /// Told of layers as soon as they exist.
     pub(crate) outputs: Vec<Arc<dyn Output>>,
+    /// Asked before the first step is carried out.
+    pub(crate) preflight: Preflight,
     /// New layers' blobs.
     pub(crate) blobs: Layout,
     /// Temporary files.
@@ -111,6 +114,7 @@ pub(crate) struct SessionParts {
     pub(crate) layers: LayerStore,
     pub(crate) runner: Runner,
     pub(crate) outputs: Vec<Arc<dyn Output>>,
+    pub(crate) preflight: Preflight,
     pub(crate) blobs: Layout,
     pub(crate) scratch: Arc<Scratch>,
     pub(crate) settings: SessionSettings,
@@ -129,6 +133,7 @@ impl Session {
             layers,
             runner,
             outputs,
+            preflight,
             blobs,
             scratch,
             settings,
@@ -143,6 +148,7 @@ impl Session {
             layers,
             runner,
             outputs,
+            preflight,
             blobs,
             scratch,
             settings,
@@ -203,9 +209,7 @@ impl Session {
         for stage in stages {
             causes.extend(stage.await.err());
         }
-        let is_cause =
-            |error: &Arc<BuildError>| !matches!(**error, BuildError::OtherStage | BuildError::Cancelled);
-        let cause = causes.iter().position(is_cause).unwrap_or(0);
+        let cause = causes.iter().position(|error| !error.is_consequence()).unwrap_or(0);
         let cause = causes.swap_remove(cause);
         drop(causes);
         Arc::try_unwrap(cause).unwrap_or_else(BuildError::Shared)
@@ -241,6 +245,14 @@ impl Session {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(watched);
     }
 
+    /// A step is about to be carried out: find out beside it whether its result can be kept.
+    pub(super) fn preflight(self: &Arc<Self>) {
+        if self.preflight.is_due() {
+            let session = Arc::clone(self);
+            self.spawn(async move { Ok(session.preflight.ask(&session.ctx, &session.caches).await?) });
+        }
+    }
+
     /// Wait for all that was spawned; the first failure.
     pub(crate) async fn finish(&self) -> Result<(), BuildError> {
         let mut first = Ok(());
@@ -259,7 +271,7 @@ impl Session {
                     },
                 };
                 // A failure cancels its neighbours; theirs say nothing.
-                if matches!(first, Ok(()) | Err(BuildError::Cancelled)) && result.is_err() {
+                if first.as_ref().err().is_none_or(BuildError::is_consequence) && result.is_err() {
                     first = result;
                 }
             }
