@@ -150,6 +150,7 @@ pub(super) async fn build_stage(session: &Arc<Session>, id: StageId) -> Result<B
                 None => {}
             }
         }
+        session.preflight();
         session.ctx.emit(&Event::StepStarted { step: step.id, name: place.name.clone(), reason });
         let started = std::time::Instant::now();
         let parent = progress.chain();
