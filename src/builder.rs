@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{
-    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Resolver, Runner, Scratch, Session,
-    SessionParts, SessionSettings, Substitute, assemble, build_key, definitions, record_stages,
+    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Resolver, Runner, Scratch, SecretSource,
+    Session, SessionParts, SessionSettings, Substitute, assemble, build_key, definitions, record_stages,
     recorded_image,
 };
 use crate::cache::{CacheKey, Record, RecordBlob, RecordName};
@@ -18,8 +18,10 @@ use crate::dockerfile::parse;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Image, PackOptions};
 use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
-use crate::plan::{ImageKey, LowerSettings, Plan, ScanSettings, lower, scan};
-use crate::request::{BuildRequest, ContextRequest, NamedContext, NetworkRequest, PushRequest};
+use crate::plan::{ImageKey, LowerSettings, MountSupport, Plan, ScanSettings, lower, scan};
+use crate::request::{
+    BuildRequest, ContextRequest, NamedContext, NetworkRequest, PushRequest, SecretRequest,
+};
 use crate::run::Network;
 use crate::setup::{Destinations, Setup};
 use crate::text::Diagnostic;
@@ -132,6 +134,7 @@ impl Builder {
             clamp: request.source_date_epoch,
             threads: jobs,
         };
+        let mounts = setup.mounts(scratch.path());
         let session = Arc::new(Session::new(SessionParts {
             ctx: ctx.clone(),
             plan,
@@ -154,6 +157,9 @@ impl Builder {
                     .map(|name| name.to_lowercase())
                     .collect(),
                 network,
+                mounts,
+                secrets: secrets(request),
+                agents: request.ssh.clone(),
                 extra_hosts: request.extra_hosts.clone(),
             },
         }));
@@ -242,7 +248,12 @@ async fn plan(
             break;
         }
     }
-    let settings = LowerSettings { build_args: request.build_args.clone() };
+    let settings = LowerSettings {
+        build_args: request.build_args.clone(),
+        mounts: MountSupport { bind: true, cache: true, tmpfs: true, secret: true, ssh: true },
+        network_none: request.network == NetworkRequest::None,
+        ..LowerSettings::default()
+    };
     let plan = lower(&stages, &configs(&images), &settings, &mut diagnostics);
     let Some(plan) = plan else { return Err(refused(diagnostics)) };
     for warning in diagnostics.iter().filter(|finding| !finding.is_error()) {
@@ -289,6 +300,14 @@ fn context_places(request: &BuildRequest) -> BTreeMap<Option<String>, ContextPla
         NamedContext::OciLayout(..) | NamedContext::Image(_) => None,
     });
     std::iter::once((None, main)).chain(named).collect()
+}
+
+fn secrets(request: &BuildRequest) -> BTreeMap<String, SecretSource> {
+    let source = |secret: &SecretRequest| match secret {
+        SecretRequest::File(path) => SecretSource::File(path.clone()),
+        SecretRequest::Value(value) => SecretSource::Value(value.as_slice().into()),
+    };
+    request.secrets.iter().map(|(id, secret)| (id.clone(), source(secret))).collect()
 }
 
 /// The repositories that records come from: their blobs can be mounted from there.

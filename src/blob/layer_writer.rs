@@ -44,8 +44,6 @@ pub(crate) struct WrittenLayer {
     pub(crate) diff_id: DiffId,
     /// The blob, with the media type of its compression.
     pub(crate) descriptor: Descriptor,
-    /// The size of the tar.
-    pub(crate) uncompressed: u64,
 }
 
 /// Takes a layer's tar and makes its blob.
@@ -118,7 +116,6 @@ impl LayerWriter {
         Ok(WrittenLayer {
             diff_id: DiffId(diff_id),
             descriptor: Descriptor::new(compression.layer_media_type(), digest, size),
-            uncompressed: self.length,
         })
     }
 

@@ -12,11 +12,13 @@ use crate::context::{
     read_archive, select, walk,
 };
 use crate::ctx::{Ctx, Event};
-use crate::plan::{FileOp, FileOrigin, FileSource, Op, Plan, Step};
+use crate::dockerfile::RunMount;
+use crate::plan::{FileOp, FileOrigin, FileSource, Op, Plan, RunOp, Step};
 use crate::tree::{ImagePath, Kind, Tree};
 
 use super::error::{BuildError, StepPlace};
 use super::extract::Archive;
+use super::mounts::reads;
 use super::scratch::Scratch;
 
 /// Where a context is.
@@ -63,6 +65,14 @@ impl Contexts {
             {
                 let patterns = patterns(op, step)?;
                 wanted.entry(name.clone()).or_default().extend(patterns);
+            }
+            if let Op::Run(op) = &step.op {
+                for (mount, origin) in op.mounts.iter().filter(|(mount, _)| reads(mount)) {
+                    if let FileOrigin::Context(name) = origin {
+                        let pattern = path_pattern(mount.source.as_deref().unwrap_or("/"), step)?;
+                        wanted.entry(name.clone()).or_default().push(pattern);
+                    }
+                }
             }
         }
         let mut read = BTreeMap::new();
@@ -117,6 +127,46 @@ impl Contexts {
         }
     }
 
+    /// What is at a path of a context, for a mount.
+    pub(crate) fn select_path<'a>(
+        &'a self,
+        name: &Option<String>,
+        path: &str,
+        step: &Step,
+    ) -> Result<Vec<Selected<'a>>, BuildError> {
+        let Some(context) = self.read.get(name) else { return Ok(Vec::new()) };
+        let place = Place { tree: &context.tree, name: &context.name, ignore: Some(&context.ignore) };
+        let pattern = path_pattern(path, step)?;
+        select(place, &pattern, &IgnoreFile::default()).map_err(|error| wrong(step, error.to_string(), None))
+    }
+
+    /// The same in the tree of a stage.
+    pub(crate) fn select_path_in<'a>(
+        &self,
+        tree: &'a Tree,
+        path: &str,
+        step: &Step,
+    ) -> Result<Vec<Selected<'a>>, BuildError> {
+        let place = Place { tree, name: "the stage", ignore: None };
+        let pattern = path_pattern(path, step)?;
+        select(place, &pattern, &IgnoreFile::default()).map_err(|error| wrong(step, error.to_string(), None))
+    }
+
+    /// What each mount of a RUN reads from a context; nothing for the others.
+    pub(crate) fn select_mounts<'a>(
+        &'a self,
+        op: &RunOp,
+        step: &Step,
+    ) -> Result<Vec<Vec<Selected<'a>>>, BuildError> {
+        let select = |(mount, origin): &(RunMount, FileOrigin)| match origin {
+            FileOrigin::Context(name) if reads(mount) => {
+                self.select_path(name, mount.source.as_deref().unwrap_or("/"), step)
+            }
+            _ => Ok(Vec::new()),
+        };
+        op.mounts.iter().map(select).collect()
+    }
+
     /// The same in the tree of a stage or image.
     pub(crate) fn select_in<'a>(
         &self,
@@ -167,13 +217,22 @@ fn select_all<'a>(place: Place<'a>, op: &FileOp, step: &Step) -> Result<Vec<Vec<
 fn patterns(op: &FileOp, step: &Step) -> Result<Vec<SourcePattern>, BuildError> {
     let paths = op.sources.iter().filter_map(|source| match source {
         FileSource::Path(path) => Some(path),
-        FileSource::Inline { .. } => None,
+        FileSource::Inline { .. } | FileSource::Url { .. } | FileSource::Git { .. } => None,
     });
     paths
         .map(|path| {
             SourcePattern::parse(path, op.parents).map_err(|error| wrong(step, error.to_string(), None))
         })
         .collect()
+}
+
+/// A mount's source: a path, not a pattern.
+fn path_pattern(path: &str, step: &Step) -> Result<SourcePattern, BuildError> {
+    let literal: String = path
+        .chars()
+        .flat_map(|c| ['\\'].into_iter().filter(move |_| "*?[\\".contains(c)).chain([c]))
+        .collect();
+    SourcePattern::parse(&literal, false).map_err(|error| wrong(step, error.to_string(), None))
 }
 
 fn wrong(step: &Step, message: String, hint: Option<String>) -> BuildError {

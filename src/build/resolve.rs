@@ -96,16 +96,11 @@ impl Resolver {
             return load(ctx, &Place::Layout(store.clone()), found, key, 0).await;
         }
         let repository = &reference.repository;
-        let raw = match self.registries.manifest(ctx, repository, &reference.selector()).await? {
-            Some(raw) => raw,
-            None => {
-                let message = format!(
-                    "base image {} does not exist: registry {} answered 404 for {reference}",
-                    key.name,
-                    repository.host()
-                );
-                return Err(missing(message, None));
-            }
+        let Some(raw) = self.registries.manifest(ctx, repository, &reference.selector()).await? else {
+            let (name, host) = (&key.name, repository.host());
+            let message =
+                format!("base image {name} does not exist: registry {host} answered 404 for {reference}");
+            return Err(missing(message, None));
         };
         let descriptor = Descriptor::of(&*raw.media_type, &raw.bytes);
         let place = Place::Registry(repository.clone());

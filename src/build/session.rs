@@ -1,6 +1,7 @@
 //! Everything that the stages of one build share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -71,8 +72,32 @@ pub(crate) struct SessionSettings {
     pub(crate) no_cache_stages: BTreeSet<String>,
     /// The network of RUN steps that do not choose one.
     pub(crate) network: Network,
+    /// Where cache mounts are.
+    pub(crate) mounts: PathBuf,
+    /// Secrets by id.
+    pub(crate) secrets: BTreeMap<String, SecretSource>,
+    /// Sockets of ssh agents by id.
+    pub(crate) agents: BTreeMap<String, PathBuf>,
     /// Further lines of /etc/hosts in RUN steps.
     pub(crate) extra_hosts: Vec<(String, String)>,
+}
+
+/// Where a secret comes from.
+#[derive(Clone)]
+pub(crate) enum SecretSource {
+    /// A file, read when a step needs it.
+    File(PathBuf),
+    /// Its bytes.
+    Value(Arc<[u8]>),
+}
+
+impl std::fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Value(_) => f.write_str("Value(…)"),
+        }
+    }
 }
 
 impl SessionSettings {

@@ -17,6 +17,7 @@ pub(crate) struct KeyWriter {
 
 impl CacheKey {
     /// The raw 32 bytes.
+    #[cfg(test)]
     pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -118,14 +117,6 @@ impl RecordBlob {
     pub(crate) fn descriptor(&self) -> &Descriptor {
         match self {
             Self::Bytes(descriptor, _) | Self::Home(descriptor, _) => descriptor,
-        }
-    }
-
-    /// The file that holds it, when it is on this machine.
-    pub(crate) fn local_path(&self) -> Option<&PathBuf> {
-        match self {
-            Self::Home(_, BlobHome::Local(path)) => Some(path),
-            _ => None,
         }
     }
 }

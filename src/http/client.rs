@@ -10,6 +10,7 @@ use reqwest::{Method, StatusCode};
 use url::Url;
 
 use super::body::PROGRESS;
+use super::guard::{Guarded, names_metadata};
 use super::{Chunks, HttpError, Origin, Payload, SafeUrl, Secret, may_go};
 
 /// Redirects followed for one request. Registries need one, sometimes two.
@@ -59,6 +60,8 @@ pub(crate) struct ClientSettings {
     pub(crate) proxy: ProxySettings,
     /// Time limits.
     pub(crate) timeouts: Timeouts,
+    /// Whether link-local addresses and those of clouds' metadata services are refused, by whatever name.
+    pub(crate) guarded: bool,
 }
 
 /// An `Authorization` header and the origin that it is for.
@@ -176,6 +179,9 @@ impl Client {
     }
 
     async fn send(&self, exchange: &Exchange, url: Url) -> Result<reqwest::Response, HttpError> {
+        if self.settings.guarded && names_metadata(&url) {
+            return Err(HttpError::Refused);
+        }
         let origin = Origin::of(&url);
         let trust = match () {
             () if url.scheme() == "http" => Trust::Plain,
@@ -236,6 +242,9 @@ impl Client {
             .tcp_keepalive(Duration::from_secs(30))
             // Without this the environment is read.
             .no_proxy();
+        if self.settings.guarded {
+            builder = builder.dns_resolver(Arc::new(Guarded));
+        }
         for proxy in self.proxies()? {
             builder = builder.proxy(proxy);
         }

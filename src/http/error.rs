@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use super::guard::Refused;
 use super::{SafeUrl, printable};
 
 /// An exchange that brought no usable answer.
@@ -36,6 +37,9 @@ pub(crate) enum HttpError {
         /// Why not.
         reason: &'static str,
     },
+    /// An address that is not asked.
+    #[error("its address is link-local or a cloud's metadata service, which is not asked")]
+    Refused,
     /// A redirect without a usable target.
     #[error("a redirect has no usable location")]
     Location,
@@ -61,7 +65,11 @@ impl HttpError {
             return Self::Certificate(printable(&problem, 300));
         }
         let mut innermost: &dyn Error = &error;
-        while let Some(cause) = innermost.source() {
+        loop {
+            if innermost.is::<Refused>() {
+                return Self::Refused;
+            }
+            let Some(cause) = innermost.source() else { break };
             innermost = cause;
         }
         let reason = innermost.to_string();

@@ -21,6 +21,7 @@
 mod body;
 mod client;
 mod error;
+mod guard;
 mod origin;
 mod redact;
 mod retry;
@@ -28,6 +29,7 @@ mod retry;
 pub(crate) use body::{BodyReader, Chunks, Payload, SourceFault, StreamSource};
 pub(crate) use client::{Authorization, Client, ClientSettings, Exchange, ProxySettings, Reply, Timeouts};
 pub(crate) use error::HttpError;
+pub(crate) use guard::names_metadata;
 pub(crate) use origin::{Origin, is_private, may_go};
 pub(crate) use redact::Secret;
 pub(crate) use redact::{SafeUrl, printable};

@@ -32,6 +32,7 @@ impl Default for Schedule {
 
 impl Schedule {
     /// Five tries with no wait between them.
+    #[cfg(test)]
     pub(crate) fn immediate() -> Self {
         Self { waits: vec![Duration::ZERO; 4], jitter: 0, ..Self::default() }
     }

@@ -52,46 +52,6 @@ pub(crate) fn extract(
     Ok(contents)
 }
 
-/// Read a whole tar (a layer, an archive to add) with the bytes of all its files, which are written into
-/// `directory` under names that say nothing. Files are hashed; hard links stay links.
-pub(crate) fn extract_all(ctx: &Ctx, tar: impl Read, directory: &Path) -> Result<ChangeSet, ReadLayerError> {
-    let disk = |source| ReadLayerError::Disk { path: ImagePath::root(), source };
-    let root = Arc::new(Rooted::open(directory).map_err(disk)?);
-    let mut writer = EveryFile { directory, names: BTreeMap::new(), count: 0 };
-    let (mut changes, _) = walk(ctx, tar, Limits::default(), true, &mut writer)?;
-    for (path, change) in &mut changes.changes {
-        if let Change::Put { entry, content, .. } = change
-            && entry.is_file()
-            && let Some(name) = writer.names.get(path)
-        {
-            *content = Some(Content::new(root.clone(), ImagePath::clamped(name)));
-        }
-    }
-    Ok(changes)
-}
-
-struct EveryFile<'a> {
-    directory: &'a Path,
-    names: BTreeMap<ImagePath, String>,
-    count: u64,
-}
-
-impl Visit for EveryFile<'_> {
-    fn member(&mut self, member: &Member, _: &Collector, data: &mut dyn Read) -> Result<(), ReadLayerError> {
-        let Member::Put(path, entry) = member else { return Ok(()) };
-        if entry.is_file() {
-            // A new name each time: of two entries of one name the last counts.
-            self.count += 1;
-            let name = self.count.to_string();
-            let written =
-                File::create_new(self.directory.join(&name)).and_then(|mut file| io::copy(data, &mut file));
-            written.map_err(|source| ReadLayerError::Disk { path: path.clone(), source })?;
-            self.names.insert(path.clone(), name);
-        }
-        Ok(())
-    }
-}
-
 /// What is done with each file of a layer.
 pub(crate) trait FileVisit {
     /// See the regular file at `path`; what is not read of `bytes` is passed over. A path may come twice:

@@ -319,11 +319,6 @@ impl Collector {
         };
         if let Kind::Symlink { target } = kind { Some(target) } else { None }
     }
-
-    /// What was collected so far.
-    pub(super) fn changes(&self) -> &ChangeSet {
-        &self.changes
-    }
 }
 
 fn classify(path: ImagePath, header: &Header) -> Result<Member, &'static str> {

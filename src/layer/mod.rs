@@ -18,8 +18,6 @@ pub(crate) mod toc;
 mod unpack;
 
 pub(crate) use diff::diff;
-#[cfg(test)]
-pub(crate) use extract::extract_all;
 pub(crate) use extract::{FileVisit, each_file, extract};
 pub(crate) use image::{BlobHome, Image, Layer};
 pub(crate) use members::{Limits, ReadLayerError};

@@ -33,8 +33,6 @@ pub(crate) struct Packed {
     pub(crate) toc: ChangeSet,
     /// The newest time in it; `None` when it has whiteouts only, or nothing.
     pub(crate) newest: Option<i64>,
-    /// The size of the tar.
-    pub(crate) uncompressed: u64,
 }
 
 /// A layer could not be packed.
@@ -97,7 +95,6 @@ pub(crate) fn pack(
         layer: Layer { diff_id: written.diff_id, descriptor: written.descriptor, home },
         newest: packer.toc.newest(),
         toc: packer.toc,
-        uncompressed: written.uncompressed,
     })
 }
 

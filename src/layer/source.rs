@@ -103,23 +103,6 @@ const DOCUMENT_LIMIT: u64 = 4 << 20;
 const DEPTH_LIMIT: usize = 4;
 
 impl ImageFile {
-    /// Parse `text`; `None` when it does not begin with a known transport.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (transport, rest) = text.split_once(':')?;
-        let (path, name) = match rest.split_once(':') {
-            Some((path, name)) if !name.is_empty() => (path, Some(name.to_owned())),
-            Some((path, _)) => (path, None),
-            None => (rest, None),
-        };
-        let path = PathBuf::from(path);
-        match transport {
-            "oci" | "oci-layout" => Some(Self::Layout { directory: path, name }),
-            "oci-archive" => Some(Self::LayoutArchive { file: path, name }),
-            "docker-archive" => Some(Self::DockerArchive { file: path, name }),
-            _ => None,
-        }
-    }
-
     fn path(&self) -> &Path {
         match self {
             Self::Layout { directory, .. } => directory,

@@ -10,13 +10,15 @@
 //! Dockerfile.
 
 mod graph;
+mod lint;
 mod lower;
 mod model;
 mod scan;
 mod scope;
 
-pub(crate) use lower::{LowerSettings, lower};
+pub(crate) use lint::{RULES, copied_but_ignored, judge, lint};
+pub(crate) use lower::{LowerSettings, MountSupport, RemoteSupport, lower};
 pub(crate) use model::{
     Base, FileOp, FileOrigin, FileSource, ImageKey, Op, Plan, RunOp, StagePlan, Step, WorkdirOp,
 };
-pub(crate) use scan::{ScanSettings, scan};
+pub(crate) use scan::{ScanSettings, Stages, scan};

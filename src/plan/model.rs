@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::dockerfile::RunMount;
+use crate::dockerfile::{MountKind, RunMount};
 use crate::ids::{StageId, StepId};
 use crate::oci::{ImageConfig, Platform};
 
@@ -27,6 +27,9 @@ pub(crate) struct StagePlan {
     pub(crate) base: Base,
     /// Its instructions in order, ONBUILD triggers of the base first.
     pub(crate) steps: Vec<Step>,
+    /// Its ARGs in order of first declaration, those of the stage it begins with included, with the value that
+    /// the last declaration gave.
+    pub(crate) arguments: Vec<(String, Option<String>)>,
     /// The config of its image, without layers and history.
     pub(crate) config: ImageConfig,
     /// Its platform.
@@ -138,6 +141,28 @@ pub(crate) enum FileSource {
         /// Its bytes.
         content: Arc<[u8]>,
     },
+    /// A file that is fetched (ADD).
+    Url {
+        /// Where: http or https.
+        url: String,
+        /// What its digest must be: `sha256:…`.
+        checksum: Option<String>,
+        /// Whether it is unpacked when it is an archive.
+        unpack: bool,
+    },
+    /// A git repository that is fetched (ADD).
+    Git {
+        /// Its address.
+        remote: String,
+        /// Branch, tag or commit; its default branch when `None`.
+        reference: Option<String>,
+        /// Which of its folders; all when `None`.
+        subdir: Option<String>,
+        /// The commit that it must be: the beginning of its hexadecimal digits.
+        checksum: Option<String>,
+        /// Whether `.git` is kept.
+        keep_git_dir: bool,
+    },
 }
 
 /// RUN.
@@ -157,7 +182,9 @@ pub(crate) struct RunOp {
     pub(crate) network_none: bool,
     /// A script that is visible below /dev/pipes during the step.
     pub(crate) script: Option<RunFile>,
-    /// `--mount`, values expanded, with what `from` means.
+    /// `--mount`, values expanded and defaults filled in, with what `from` means. Targets are absolute;
+    /// `None` is a secret that is in a variable alone. Without `from` the place is the context, which only a
+    /// bind mount reads.
     pub(crate) mounts: Vec<(RunMount, FileOrigin)>,
 }
 
@@ -189,7 +216,17 @@ impl Op {
         match self {
             Self::Config | Self::Workdir(_) => Vec::new(),
             Self::Files(op) => vec![&op.origin],
-            Self::Run(op) => op.mounts.iter().map(|(_, origin)| origin).collect(),
+            Self::Run(op) => {
+                let reads = |mount: &RunMount| {
+                    let named = mount.from.as_deref().is_some_and(|from| !from.is_empty());
+                    match mount.kind {
+                        MountKind::Bind => true,
+                        MountKind::Cache => named,
+                        MountKind::Tmpfs | MountKind::Secret | MountKind::Ssh => false,
+                    }
+                };
+                op.mounts.iter().filter(|(mount, _)| reads(mount)).map(|(_, origin)| origin).collect()
+            }
         }
     }
 }

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::dockerfile::{Dockerfile, From, Instruction, InstructionKind, Mount, Word, parse};
+use crate::dockerfile::{
+    ArgItem, Dockerfile, From, Instruction, InstructionKind, Mount, Word, parse_trigger,
+};
 use crate::ids::StageId;
 use crate::oci::{ImageConfig, Platform, Reference};
-use crate::text::{Diagnostic, Source, Span, suggest};
+use crate::text::{Diagnostic, Span, suggest};
 
 use super::graph::{Edge, needed};
 use super::model::{FileOrigin, ImageKey};
-use super::scope::{Expander, Variables, platform_arguments};
+use super::scope::{Expander, Undefined, Variables, platform_arguments};
 
 /// What the request says that scanning needs.
 #[derive(Clone, Debug)]
@@ -35,8 +37,10 @@ pub(crate) struct Stages {
     pub(crate) target: StageId,
     /// Values that FROM lines and `ARG X` without default see.
     pub(super) globals: Variables,
+    /// The same without `--build-arg`.
+    defaults: Variables,
     pub(super) escape: char,
-    settings: ScanSettings,
+    pub(super) settings: ScanSettings,
 }
 
 /// One stage as written.
@@ -46,11 +50,13 @@ pub(crate) struct StageSource {
     pub(crate) id: StageId,
     /// Its name in lower case, or `stage-N`.
     pub(crate) name: String,
+    /// Whether the file gives it its name: only then other instructions can use it.
+    pub(crate) named: bool,
     /// What it begins with.
     pub(crate) base: BaseName,
-    /// Its platform.
+    /// Its platform: that of its FROM's flag; a stage's is that of the stage it begins with.
     pub(crate) platform: Platform,
-    /// The FROM.
+    /// What its FROM names.
     pub(crate) span: Span,
     /// The FROM's line, from 1.
     pub(crate) line: usize,
@@ -87,10 +93,12 @@ pub(crate) fn scan(
 ) -> Option<Stages> {
     let first_error = diagnostics.len();
     let escape = file.escape();
-    let mut globals = Variables::default();
+    let (mut globals, mut defaults) = (Variables::default(), Variables::default());
+    let no_args = BTreeMap::new();
     let stage_name = settings.target.clone().unwrap_or_else(|| "default".to_owned());
     for (name, value) in platform_arguments(&settings.build_platform, &settings.target_platform, &stage_name)
     {
+        defaults.set(name, value.as_str());
         globals.set(name, settings.build_args.get(name).cloned().unwrap_or(value));
     }
     let mut list: Vec<StageSource> = Vec::new();
@@ -103,14 +111,9 @@ pub(crate) fn scan(
                 list.push(stage);
             }
             (InstructionKind::Arg(items), None) => {
-                let mut expander = Expander { escape, diagnostics };
-                for item in items {
-                    let name = expander.text(&item.name, &globals);
-                    let default = item.default.as_ref().map(|word| expander.text(word, &globals));
-                    if let Some(value) = settings.build_args.get(&name).cloned().or(default) {
-                        globals.set(&name, value);
-                    }
-                }
+                global_arguments(items, &mut globals, escape, &settings.build_args, diagnostics);
+                // What is wrong with the defaults alone is said by the FROM that they make wrong.
+                global_arguments(items, &mut defaults, escape, &no_args, &mut Vec::new());
             }
             (_, None) => {
                 let message = format!("{} stands before the first FROM", instruction.kind.name());
@@ -147,7 +150,7 @@ pub(crate) fn scan(
     let target = find_target(settings.target.as_deref(), &list, diagnostics);
     let failed = diagnostics[first_error..].iter().any(Diagnostic::is_error);
     let target = target.filter(|_| !failed)?;
-    let stages = Stages { list, target, globals, escape, settings };
+    let stages = Stages { list, target, globals, defaults, escape, settings };
     // Names of stages that do not exist or come later are errors even where nothing needs them.
     let mut found = Vec::new();
     for stage in &stages.list {
@@ -158,6 +161,29 @@ pub(crate) fn scan(
     let failed = found.iter().any(Diagnostic::is_error);
     diagnostics.extend(found.into_iter().filter(Diagnostic::is_error));
     (!failed).then_some(stages)
+}
+
+/// ARGs before the first FROM.
+fn global_arguments(
+    items: &[ArgItem],
+    globals: &mut Variables,
+    escape: char,
+    build_args: &BTreeMap<String, String>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    for item in items {
+        let mut expander = Expander { escape, undefined: Undefined::Silent, diagnostics };
+        let name = expander.text(&item.name, globals);
+        globals.declare(&name);
+        // A default that is not used is not expanded either: it may be `${X:?message}`.
+        let value = match build_args.get(&name) {
+            Some(given) => Some(given.clone()),
+            None => expander.optional(item.default.as_ref(), globals),
+        };
+        if let Some(value) = value {
+            globals.set(&name, value);
+        }
+    }
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -171,7 +197,7 @@ fn open_stage(
     settings: &ScanSettings,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> StageSource {
-    let mut expander = Expander { escape, diagnostics };
+    let mut expander = Expander { escape, undefined: Undefined::InFrom, diagnostics };
     let image = expander.text(&from.image, globals);
     let platform = from.platform.as_ref().map(|word| (word, expander.text(word, globals)));
     let platform = match platform {
@@ -193,26 +219,29 @@ fn open_stage(
             diagnostics.push(Diagnostic::error("context-as-base", message).at(from.image.span));
         }
         BaseName::Image(image)
-    } else if let Some(stage) =
-        before.iter().rev().find(|stage| stage.name == image.to_lowercase() && stage_is_named(stage))
-    {
+    } else if let Some(stage) = find_named(before, &image) {
         BaseName::Stage(stage.id)
     } else if image == "scratch" {
         BaseName::Scratch
     } else {
         if let Err(error) = image.parse::<Reference>() {
             let mut finding = Diagnostic::error("bad-reference", error.to_string()).at(from.image.span);
-            if let Some(near) = suggest(&image, before.iter().map(|stage| stage.name.as_str())) {
+            if let Some(near) = suggest(&image, named(before)) {
                 finding = finding.help(format!("did you mean the stage `{near}`?"));
             }
             diagnostics.push(finding);
         }
         BaseName::Image(image)
     };
+    let platform = match &base {
+        BaseName::Stage(used) => before[used.0].platform.clone(),
+        BaseName::Scratch | BaseName::Image(_) => platform,
+    };
     let name = from.alias.as_ref().map_or_else(|| format!("stage-{id}"), |alias| alias.text.to_lowercase());
     StageSource {
         id,
         name,
+        named: from.alias.is_some(),
         base,
         platform,
         span: from.image.span,
@@ -222,9 +251,15 @@ fn open_stage(
     }
 }
 
-/// `stage-3` may be the name we gave; nobody may refer to a stage by that.
-fn stage_is_named(stage: &StageSource) -> bool {
-    stage.name != format!("stage-{}", stage.id)
+/// The stage called `name` in any case; the last of several.
+fn find_named<'a>(stages: &'a [StageSource], name: &str) -> Option<&'a StageSource> {
+    let lower = name.to_lowercase();
+    stages.iter().rev().find(|stage| stage.named && stage.name == lower)
+}
+
+/// The names that the file gives to stages.
+fn named(stages: &[StageSource]) -> impl Iterator<Item = &str> {
+    stages.iter().filter(|stage| stage.named).map(|stage| stage.name.as_str())
 }
 
 fn find_target(
@@ -233,8 +268,7 @@ fn find_target(
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<StageId> {
     let Some(name) = name else { return Some(StageId(list.len() - 1)) };
-    let lower = name.to_lowercase();
-    if let Some(stage) = list.iter().rev().find(|stage| stage.name == lower && stage_is_named(stage)) {
+    if let Some(stage) = find_named(list, name) {
         return Some(stage.id);
     }
     if let Ok(index) = name.parse::<usize>()
@@ -242,10 +276,9 @@ fn find_target(
     {
         return Some(StageId(index));
     }
-    let names: Vec<&str> =
-        list.iter().filter(|stage| stage_is_named(stage)).map(|stage| stage.name.as_str()).collect();
+    let names: Vec<&str> = named(list).collect();
     let mut finding = Diagnostic::error("unknown-target", format!("target stage `{name}` does not exist"));
-    finding = match (suggest(&lower, names.iter().copied()), names.is_empty()) {
+    finding = match (suggest(name, names.iter().copied()), names.is_empty()) {
         (Some(near), _) => finding.help(format!("did you mean `{near}`?")),
         (None, false) => finding.help(format!("the stages are: {}", names.join(", "))),
         (None, true) => finding.help("no stage has a name; use its number, from 0"),
@@ -313,18 +346,13 @@ impl Stages {
             let span = stage.span;
             let mut triggers = Vec::new();
             for text in &config.config.on_build {
-                let parsed = parse(&Source::new("ONBUILD", text.as_str()));
-                for finding in parsed.diagnostics.iter().filter(|finding| finding.is_error()) {
-                    let message = format!("trigger `{text}` of the base image: {}", finding.message);
-                    diagnostics.push(Diagnostic::error("bad-trigger", message).at(span));
+                match parse_trigger(text) {
+                    Ok(instruction) => triggers.push(Sourced { instruction, trigger: true }),
+                    Err(findings) => diagnostics.extend(findings.iter().filter(|f| f.is_error()).map(|f| {
+                        let message = format!("ONBUILD trigger `{text}` of the base image: {}", f.message);
+                        Diagnostic::error("bad-trigger", message).at(span)
+                    })),
                 }
-                triggers.extend(
-                    parsed
-                        .file
-                        .instructions
-                        .into_iter()
-                        .map(|instruction| Sourced { instruction, trigger: true }),
-                );
             }
             changed |= !triggers.is_empty();
             let stage = &mut self.list[id.0];
@@ -392,17 +420,26 @@ impl Stages {
     /// What `--from=word` means in `stage`: a named context, an earlier stage by name or number, an image.
     fn origin(&self, stage: &StageSource, word: &Word, diagnostics: &mut Vec<Diagnostic>) -> FileOrigin {
         let mut findings = Vec::new();
-        let mut expander = Expander { escape: self.escape, diagnostics: &mut findings };
+        let mut expander = Expander {
+            escape: self.escape,
+            undefined: Undefined::InStage(&self.globals),
+            diagnostics: &mut findings,
+        };
         let name = expander.text(word, &self.globals);
+        let mut unset = false;
         for finding in findings {
             // An unset variable would silently name another image.
             if finding.code == "UndefinedVar" {
+                unset = true;
                 let error = Diagnostic::error("variable-in-from", format!("--from: {}", finding.message))
                     .at(word.span);
                 diagnostics.push(error.help("only ARGs before the first FROM can be used in --from"));
             } else {
                 diagnostics.push(finding);
             }
+        }
+        if unset {
+            return FileOrigin::Context(None);
         }
         if let Some(is_directory) = self.settings.contexts.get(&name) {
             return if *is_directory {
@@ -411,9 +448,8 @@ impl Stages {
                 FileOrigin::Image(self.image_key(name))
             };
         }
-        let lower = name.to_lowercase();
         let earlier = &self.list[..stage.id.0];
-        if let Some(found) = earlier.iter().rev().find(|other| other.name == lower && stage_is_named(other)) {
+        if let Some(found) = find_named(earlier, &name) {
             return FileOrigin::Stage(found.id);
         }
         if let Ok(index) = name.parse::<usize>() {
@@ -424,9 +460,9 @@ impl Stages {
             diagnostics.push(Diagnostic::error("unknown-stage", message).at(word.span));
             return FileOrigin::Context(None);
         }
-        if let Some(later) =
-            self.list[stage.id.0..].iter().find(|other| other.name == lower && stage_is_named(other))
-        {
+        let lower = name.to_lowercase();
+        let mut rest = self.list[stage.id.0..].iter();
+        if let Some(later) = rest.find(|other| other.named && other.name == lower) {
             let message = if later.id == stage.id {
                 format!("stage `{name}` copies from itself: stages can not depend on each other in a circle")
             } else {
@@ -442,7 +478,7 @@ impl Stages {
             let mut finding =
                 Diagnostic::error("unknown-stage", format!("`{name}` is no stage and no image: {error}"))
                     .at(word.span);
-            if let Some(near) = suggest(&lower, earlier.iter().map(|other| other.name.as_str())) {
+            if let Some(near) = suggest(&lower, named(earlier)) {
                 finding = finding.help(format!("did you mean the stage `{near}`?"));
             }
             diagnostics.push(finding);
@@ -452,17 +488,24 @@ impl Stages {
 
     /// A stage with a name close to `name`: for the message when no image has that name.
     pub(crate) fn near_stage(&self, name: &str) -> Option<&str> {
-        suggest(
-            &name.to_lowercase(),
-            self.list.iter().filter(|stage| stage_is_named(stage)).map(|stage| stage.name.as_str()),
-        )
+        suggest(name, named(&self.list))
+    }
+
+    /// What `from` names when no build argument is given; `None` when it can not be expanded.
+    pub(super) fn default_image(&self, from: &From) -> Option<String> {
+        let mut findings = Vec::new();
+        let image =
+            Expander { escape: self.escape, undefined: Undefined::Silent, diagnostics: &mut findings }
+                .text(&from.image, &self.defaults);
+        findings.is_empty().then_some(image)
     }
 
     fn image_key(&self, name: String) -> ImageKey {
         ImageKey { name, platform: self.settings.target_platform.clone() }
     }
 
-    pub(super) fn build_args(&self) -> &BTreeMap<String, String> {
-        &self.settings.build_args
+    /// The value of a global ARG or platform argument.
+    pub(crate) fn global(&self, name: &str) -> Option<&str> {
+        self.globals.get(name)
     }
 }

@@ -1,37 +1,60 @@
 //! Variables: what a word may use, and how it is expanded with its place kept for messages.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::dockerfile::{ExpandError, Quotes, Word, expand, expand_words};
 use crate::oci::Platform;
-use crate::text::{Diagnostic, Span};
+use crate::text::{Diagnostic, Span, suggest};
 
 /// Variables in order of first definition.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Variables {
     list: Vec<(String, String)>,
+    places: BTreeMap<String, usize>,
+    /// Declared by an ARG, whether or not it has a value.
+    declared: BTreeSet<String>,
 }
 
 impl Variables {
     /// Set a variable; its place in the order stays.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
-        match self.list.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => *old = value.into(),
-            None => self.list.push((name.to_owned(), value.into())),
+        if let Some(place) = self.places.get(name) {
+            self.list[*place].1 = value.into();
+        } else {
+            self.places.insert(name.to_owned(), self.list.len());
+            self.list.push((name.to_owned(), value.into()));
         }
+    }
+
+    /// Remember that an ARG names `name`: to use it is no mistake even while it has no value.
+    pub(crate) fn declare(&mut self, name: &str) {
+        self.declared.insert(name.to_owned());
+    }
+
+    /// Whether an ARG names `name`.
+    pub(crate) fn is_declared(&self, name: &str) -> bool {
+        self.declared.contains(name)
     }
 
     /// The value of `name`.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.list.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.places.get(name).map(|place| self.list[*place].1.as_str())
     }
 
-    /// All, in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.list.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    /// Their names, in order, then those declared without a value.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let valued = self.list.iter().map(|(name, _)| name.as_str());
+        valued.chain(self.declared.iter().map(String::as_str).filter(|name| self.get(name).is_none()))
     }
 
     /// All as owned pairs, in order.
     pub(crate) fn to_vec(&self) -> Vec<(String, String)> {
         self.list.clone()
+    }
+
+    /// All as `NAME=value`, in order.
+    pub(crate) fn to_env(&self) -> Vec<String> {
+        self.list.iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
 }
 
@@ -59,24 +82,53 @@ pub(crate) fn platform_arguments(
     ]
 }
 
-/// Proxy variables reach RUN without an ARG and stay out of keys and history (semantics of `docker build`).
-pub(crate) const PROXIES: [&str; 10] = [
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "FTP_PROXY",
-    "ftp_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-];
+/// Proxy variables reach RUN without an ARG and stay out of keys and history, unless an ARG names them
+/// (semantics of `docker build`). Lower case; upper case is the same variable.
+const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"];
+
+/// Whether `name` is a proxy variable, in lower or upper case.
+pub(crate) fn is_proxy(name: &str) -> bool {
+    PROXIES.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
+}
+
+/// The proxy variables of `build_args` that no variable of the file stands for. Programs look for one
+/// spelling or the other: where one is given, both are made.
+pub(crate) fn proxies(build_args: &BTreeMap<String, String>, variables: &Variables) -> Vec<(String, String)> {
+    let mut made = Vec::new();
+    for proxy in PROXIES {
+        let upper = proxy.to_ascii_uppercase();
+        let given = |name: &str| build_args.get(name);
+        for (name, other) in [(upper.as_str(), proxy), (proxy, upper.as_str())] {
+            if let Some(value) = given(name).or_else(|| given(other))
+                && variables.get(name).is_none()
+            {
+                made.push((name.to_owned(), value.clone()));
+            }
+        }
+    }
+    made
+}
+
+/// What the use of a variable without a value means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Undefined<'a> {
+    /// Nothing is said.
+    Silent,
+    /// In a FROM: `UndefinedArgInFrom`.
+    InFrom,
+    /// In a stage: `UndefinedVar`. The variables are those that an ARG without default would bring in.
+    InStage(&'a Variables),
+    /// In a stage whose base nobody has read. It may define the variable, so only what looks like a mistake
+    /// of this file is one.
+    UnknownBase(&'a Variables),
+}
 
 /// Expands words against some variables and collects what is wrong.
 pub(crate) struct Expander<'a> {
     /// The file's escape character.
     pub(crate) escape: char,
+    /// What is said of variables without a value.
+    pub(crate) undefined: Undefined<'a>,
     /// Where findings go.
     pub(crate) diagnostics: &'a mut Vec<Diagnostic>,
 }
@@ -87,6 +139,11 @@ impl Expander<'_> {
         self.expand(&word.text, word.span, variables, self.escape, Quotes::Remove)
     }
 
+    /// `word`, when there is one, as one text.
+    pub(crate) fn optional(&mut self, word: Option<&Word>, variables: &Variables) -> Option<String> {
+        word.map(|word| self.text(word, variables))
+    }
+
     /// A heredoc's body: quotes stay, and the escape character is always a backslash.
     pub(crate) fn body(&mut self, text: &str, span: Span, variables: &Variables) -> String {
         self.expand(text, span, variables, '\\', Quotes::Keep)
@@ -94,16 +151,8 @@ impl Expander<'_> {
 
     /// `word` as several texts.
     pub(crate) fn words(&mut self, word: &Word, variables: &Variables) -> Vec<String> {
-        match expand_words(&word.text, self.escape, &lookup(variables)) {
-            Ok(expansion) => {
-                self.unset(&expansion.unset, word.span, variables);
-                expansion.text
-            }
-            Err(error) => {
-                self.refuse(&error, word.span);
-                Vec::new()
-            }
-        }
+        let expanded = expand_words(&word.text, self.escape, &lookup(variables));
+        self.finish(expanded.map(|expansion| (expansion.text, expansion.unset)), word.span, variables)
     }
 
     fn expand(
@@ -114,36 +163,56 @@ impl Expander<'_> {
         escape: char,
         quotes: Quotes,
     ) -> String {
-        match expand(text, escape, &lookup(variables), quotes) {
-            Ok(expansion) => {
-                self.unset(&expansion.unset, span, variables);
-                expansion.text
+        let expanded = expand(text, escape, &lookup(variables), quotes);
+        self.finish(expanded.map(|expansion| (expansion.text, expansion.unset)), span, variables)
+    }
+
+    fn finish<T: Default>(
+        &mut self,
+        expanded: Result<(T, Vec<String>), ExpandError>,
+        span: Span,
+        variables: &Variables,
+    ) -> T {
+        match expanded {
+            Ok((made, unset)) => {
+                for name in unset.iter().filter(|name| !variables.is_declared(name)) {
+                    self.diagnostics.extend(self.finding(name, span, variables));
+                }
+                made
             }
             Err(error) => {
-                self.refuse(&error, span);
-                String::new()
+                self.diagnostics.push(Diagnostic::error("bad-substitution", error.to_string()).at(span));
+                T::default()
             }
         }
     }
 
-    fn refuse(&mut self, error: &ExpandError, span: Span) {
-        self.diagnostics.push(Diagnostic::error("bad-substitution", error.to_string()).at(span));
-    }
-
-    fn unset(&mut self, names: &[String], span: Span, variables: &Variables) {
-        for name in names {
-            // What the command's own shell knows is no mistake of the builder's variables.
-            if PROXIES.contains(&name.as_str()) {
-                continue;
+    fn finding(&self, name: &str, span: Span, variables: &Variables) -> Option<Diagnostic> {
+        let near = |skipped: &str| suggest(name, variables.names().filter(|known| *known != skipped));
+        let in_stage =
+            || Diagnostic::warning("UndefinedVar", format!("usage of undefined variable `${name}`")).at(span);
+        let did_you_mean = |near: &str| format!("did you mean `${near}`?");
+        match self.undefined {
+            Undefined::Silent => None,
+            Undefined::InFrom => {
+                let message = format!("FROM argument `{name}` is not declared");
+                let finding = Diagnostic::warning("UndefinedArgInFrom", message).at(span);
+                Some(match near("") {
+                    Some(near) => finding.help(did_you_mean(near)),
+                    None => finding.help("declare it with ARG before the first FROM"),
+                })
             }
-            let mut warning =
-                Diagnostic::warning("UndefinedVar", format!("usage of undefined variable `${name}`"))
-                    .at(span);
-            let known = variables.iter().map(|(known, _)| known);
-            if let Some(near) = crate::text::suggest(name, known) {
-                warning = warning.help(format!("did you mean `${near}`?"));
+            Undefined::InStage(globals) | Undefined::UnknownBase(globals)
+                if globals.get(name).is_some() || globals.is_declared(name) =>
+            {
+                Some(in_stage().help(format!("bring it into the stage: `ARG {name}` after its FROM")))
             }
-            self.diagnostics.push(warning);
+            Undefined::InStage(_) => Some(match near("") {
+                Some(near) => in_stage().help(did_you_mean(near)),
+                None => in_stage(),
+            }),
+            // GOPATH of a base is no slip of PATH, which every image has.
+            Undefined::UnknownBase(_) => near("PATH").map(|near| in_stage().help(did_you_mean(near))),
         }
     }
 }

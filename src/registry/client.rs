@@ -180,6 +180,8 @@ impl Registries {
             authorities: settings.authorities,
             proxy: settings.proxy,
             timeouts: settings.timeouts,
+            // Registries are the user's own choice.
+            guarded: false,
         })
         .map_err(RegistryError::Settings)?;
         let inner = Inner {

@@ -152,6 +152,7 @@ impl RegistryError {
     }
 
     /// The registry's error inside an I/O error of a [`super::BlobReader`].
+    #[cfg(test)]
     pub(crate) fn within(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }

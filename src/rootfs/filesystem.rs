@@ -71,6 +71,20 @@ pub(crate) fn bind(source: &Path, attributes: MountAttributes) -> Result<OwnedFd
     Ok(tree)
 }
 
+/// As [`bind`], of what a descriptor shows.
+pub(crate) fn bind_descriptor(
+    source: BorrowedFd<'_>,
+    attributes: MountAttributes,
+) -> std::io::Result<OwnedFd> {
+    let all = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = open_tree(source, "", all)?;
+    set_mount_attributes(tree.as_fd(), attributes, true)?;
+    Ok(tree)
+}
+
 /// Put the detached mount `mount` on `target`, which is a descriptor, so that no path is looked up.
 pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let by_descriptor = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

@@ -16,6 +16,6 @@ mod inside;
 mod overlay;
 
 pub(crate) use error::RootfsError;
-pub(crate) use filesystem::{attach, bind, new_filesystem};
+pub(crate) use filesystem::{attach, bind, bind_descriptor, new_filesystem};
 pub(crate) use inside::{Inside, Place};
 pub(crate) use overlay::Rootfs;

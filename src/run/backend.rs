@@ -51,6 +51,31 @@ pub(crate) enum RunMount {
         /// Whether writes are refused.
         read_only: bool,
     },
+    /// A file or directory of a tree that is not the step's own: of the context (one directory) or of an image
+    /// or stage (its layers). Links in it stay in it.
+    Part {
+        /// The tree's layers, bottom first.
+        lowers: Vec<PathBuf>,
+        /// In the tree; `/` is all of it.
+        source: String,
+        /// In the image.
+        target: String,
+        /// Whether the step may write. What it writes is forgotten.
+        writable: bool,
+    },
+    /// A read-only file that is only in memory: a secret.
+    File {
+        /// Its bytes.
+        content: Vec<u8>,
+        /// In the image.
+        target: String,
+        /// Permission bits.
+        mode: u32,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
     /// An empty file system in memory.
     Tmpfs {
         /// In the image.

@@ -11,19 +11,20 @@ use oci_spec::runtime::{
     MountBuilder, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
+use super::init::Source;
 use super::request::Request;
 use super::user::Identity;
-use super::{RunMount, RunSpec, caps, files, policy, seccomp};
+use super::{RunSpec, caps, files, policy, seccomp};
 
 /// Where things of a bundle are on the machine.
 #[derive(Debug)]
 pub(super) struct Places<'a> {
     /// The mounted root.
     pub(super) root: &'a Path,
-    /// The file for /etc/resolv.conf.
-    pub(super) resolv_conf: &'a Path,
-    /// The file for /etc/hosts.
-    pub(super) hosts: &'a Path,
+    /// Files that every step is given, with their targets.
+    pub(super) files: &'a [(PathBuf, &'static str)],
+    /// The step's own mounts.
+    pub(super) mounts: &'a [(String, Source)],
     /// Whether a fresh sysfs can be mounted; otherwise the machine's is shown.
     pub(super) fresh_sysfs: bool,
 }
@@ -81,7 +82,7 @@ pub(super) fn spec(
         .root(RootBuilder::default().path(places.root).readonly(false).build()?)
         .process(process)
         .hostname(files::HOSTNAME)
-        .mounts(mounts(spec, places)?)
+        .mounts(mounts(places)?)
         .linux(linux)
         .build()?;
     // The builder's default is a container's; a step's cgroups are those of the builder.
@@ -100,7 +101,7 @@ pub(super) fn environment(spec: &RunSpec, identity: &Identity) -> Vec<String> {
     env
 }
 
-fn mounts(spec: &RunSpec, places: &Places<'_>) -> Result<Vec<Mount>, OciSpecError> {
+fn mounts(places: &Places<'_>) -> Result<Vec<Mount>, OciSpecError> {
     let inert = ["nosuid", "nodev", "noexec"];
     let with = |base: &[&str], more: &[&str]| -> Vec<String> {
         base.iter().chain(more).map(|option| (*option).to_owned()).collect()
@@ -127,16 +128,23 @@ fn mounts(spec: &RunSpec, places: &Places<'_>) -> Result<Vec<Mount>, OciSpecErro
         new("tmpfs", "/dev/shm", with(&inert, &["mode=1777", &shm]))?,
         new("mqueue", "/dev/mqueue", with(&inert, &[]))?,
         sys,
-        file(places.resolv_conf, "/etc/resolv.conf")?,
-        file(places.hosts, "/etc/hosts")?,
     ];
-    for wanted in &spec.mounts {
-        mounts.push(match wanted {
-            RunMount::Bind { source, target, read_only } => {
-                let access = if *read_only { "rro" } else { "rw" };
-                mount("bind", source, target, with(&["nosuid", "nodev", "rbind", "rprivate"], &[access]))?
+    for (source, target) in places.files {
+        mounts.push(file(source, target)?);
+    }
+    for (target, source) in places.mounts {
+        mounts.push(match source {
+            Source::Bind { source, directory, read_only } => {
+                // A file has no mounts below it, and crun 1.8 insists.
+                let options = match (directory, read_only) {
+                    (true, true) => ["rbind", "rro"],
+                    (true, false) => ["rbind", "rw"],
+                    (false, true) => ["bind", "ro"],
+                    (false, false) => ["bind", "rw"],
+                };
+                mount("bind", source, target, with(&["nosuid", "nodev", "rprivate"], &options))?
             }
-            RunMount::Tmpfs { target, size } => {
+            Source::Tmpfs { size } => {
                 let size = size.map(|size| format!("size={size}"));
                 let size: Vec<&str> = size.as_deref().into_iter().collect();
                 new("tmpfs", target, with(&["nosuid", "nodev", "mode=1777"], &size))?

@@ -1,6 +1,7 @@
 //! The builder's side of a step: start the init process, relay the output, stop it when told to.
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::init::ARGV0;
 use super::request::{Report, Request, STOP};
@@ -21,6 +23,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How long a command has to end after it was told to.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long the end of everything may take after that. It takes milliseconds, if the kernel is well.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Output is passed on in pieces of at most this many bytes: what a pipe holds.
 const PIECE: usize = 64 << 10;
@@ -50,6 +55,7 @@ struct Init {
     control: UnixStream,
     stdout: OwnedFd,
     stderr: OwnedFd,
+    ended: bool,
 }
 
 fn start(program: &Path, request: &Request) -> Result<Init, RunError> {
@@ -67,7 +73,7 @@ fn start(program: &Path, request: &Request) -> Result<Init, RunError> {
         .process_group(0)
         .spawn()
         .map_err(|error| setup(format!("start {} as init process of a step", program.display()), error))?;
-    let mut init = Init { child, control, stdout, stderr };
+    let mut init = Init { child, control, stdout, stderr, ended: false };
     match request.send(&mut init.control) {
         // An init process that ended early has said why, or its end says enough.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(failed(error)),
@@ -142,16 +148,26 @@ impl Init {
         }
     }
 
-    /// Make sure that nothing is left: with the init process dies its process namespace.
+    /// See the step gone. Without its socket PID 1 of the step ends, which ends everything in its process
+    /// namespace; the init process that we started ends after that. It is killed only if that takes too long,
+    /// because the death of the others would then not be waited for.
     fn end(&mut self) {
-        // Both fail only when the process has ended and been waited for.
+        // A process that has been waited for has given its id back.
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        // Fails only when the other side is gone.
+        let _ = self.control.shutdown(Shutdown::Both);
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+            && let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
+        {
+            let patience = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+            let mut ended = [PollFd::new(&process, PollFlags::IN)];
+            while poll(&mut ended, Some(&patience)) == Err(rustix::io::Errno::INTR) {}
+        }
+        // Fails only when it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Writers to the pipes die with the namespace; when all are gone, so is everything of the step.
-        let mut rest = [0_u8; 4096];
-        for pipe in [&self.stdout, &self.stderr] {
-            while rustix::io::read(pipe, &mut rest).is_ok_and(|count| count > 0) {}
-        }
     }
 }
 

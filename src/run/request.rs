@@ -34,11 +34,32 @@ pub(super) struct Request {
 pub(super) enum Starter {
     /// The init process itself.
     Own,
-    /// `runc`, given a bundle.
-    Runc {
+    /// An OCI runtime, given a bundle.
+    Runtime {
+        /// Which.
+        kind: RuntimeKind,
         /// The program.
         program: PathBuf,
     },
+}
+
+/// A runtime that takes bundles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum RuntimeKind {
+    /// runc, 1.0 or later.
+    Runc,
+    /// crun, 1.0 or later.
+    Crun,
+}
+
+impl RuntimeKind {
+    /// Its name, also as a program.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Runc => "runc",
+            Self::Crun => "crun",
+        }
+    }
 }
 
 /// What came of it.

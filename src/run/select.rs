@@ -1,7 +1,7 @@
 //! Choosing a backend.
 //!
 //! A backend that was asked for by name works or is refused with what is missing; nothing else is tried.
-//! `auto` takes the first of the strongest class that a probe shows to work. Both backends that exist are of
+//! `auto` takes the first of the strongest class that a probe shows to work. The backends that exist are all of
 //! one class (namespaces, dropped capabilities, a filter); a weaker class is never chosen by itself.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Native, RunBackend, RunSupport, Runc};
+use super::{Native, OciRuntime, RunBackend, RunSupport};
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,11 +22,13 @@ pub enum BackendChoice {
     Native,
     /// `runc`.
     Runc,
+    /// `crun`.
+    Crun,
 }
 
 impl BackendChoice {
     /// Every choice.
-    pub const ALL: [Self; 3] = [Self::Auto, Self::Native, Self::Runc];
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Native, Self::Runc, Self::Crun];
 
     /// As written on a command line.
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl BackendChoice {
             Self::Auto => "auto",
             Self::Native => "native",
             Self::Runc => "runc",
+            Self::Crun => "crun",
         }
     }
 }
@@ -57,10 +60,24 @@ impl FromStr for BackendChoice {
 
 /// No backend works, or not the one that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no way to carry out RUN here: {}", .refused.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join("; "))]
+#[error("no way to carry out RUN here: {}", said(.refused))]
 pub(crate) struct NoBackend {
     /// What was tried, in order, and why it was refused.
     pub(crate) refused: Vec<(&'static str, String)>,
+}
+
+/// Each reason once, with the names of those that it holds for.
+fn said(refused: &[(&'static str, String)]) -> String {
+    let mut reasons: Vec<(Vec<&str>, &str)> = Vec::new();
+    for (name, reason) in refused {
+        match reasons.iter_mut().find(|(_, known)| known == reason) {
+            Some((names, _)) => names.push(name),
+            None => reasons.push((vec![name], reason)),
+        }
+    }
+    let lines: Vec<String> =
+        reasons.iter().map(|(names, reason)| format!("{}: {reason}", names.join(", "))).collect();
+    lines.join("; ")
 }
 
 /// Probe what was asked for. On success the backend and, in a few words, why it.
@@ -73,11 +90,13 @@ pub(crate) fn select(
     scratch: PathBuf,
 ) -> Result<(Arc<dyn RunBackend>, String), NoBackend> {
     let native: Arc<dyn RunBackend> = Arc::new(Native::new(init.clone(), scratch.clone()));
-    let runc: Arc<dyn RunBackend> = Arc::new(Runc::new(init, scratch));
+    let runc: Arc<dyn RunBackend> = Arc::new(OciRuntime::runc(init.clone(), scratch.clone()));
+    let crun: Arc<dyn RunBackend> = Arc::new(OciRuntime::crun(init, scratch));
     let candidates = match choice {
-        BackendChoice::Auto => vec![native, runc],
+        BackendChoice::Auto => vec![native, runc, crun],
         BackendChoice::Native => vec![native],
         BackendChoice::Runc => vec![runc],
+        BackendChoice::Crun => vec![crun],
     };
     let mut refused: Vec<(&'static str, String)> = Vec::new();
     for backend in candidates {
@@ -91,4 +110,29 @@ pub(crate) fn select(
         }
     }
     Err(NoBackend { refused })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_holds_for_several_is_said_once() {
+        let refused = [("native", "no overlay"), ("runc", "not installed"), ("crun", "no overlay")];
+        let refused = NoBackend { refused: refused.map(|(name, why)| (name, why.to_owned())).to_vec() };
+        assert_eq!(
+            refused.to_string(),
+            "no way to carry out RUN here: native, crun: no overlay; runc: not installed"
+        );
+    }
+
+    #[test]
+    fn choices_are_read_as_they_are_written() {
+        assert_eq!("runc".parse(), Ok(BackendChoice::Runc));
+        assert_eq!(BackendChoice::default().to_string(), "auto");
+        assert_eq!(
+            "docker".parse::<BackendChoice>(),
+            Err("unknown backend \"docker\"; there are auto, native, runc, crun".to_owned())
+        );
+    }
 }

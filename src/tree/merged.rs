@@ -67,15 +67,6 @@ impl Tree {
         path.is_root() || self.get(path).is_some_and(|node| node.entry.is_directory())
     }
 
-    /// `path` and all below it, in order.
-    pub(crate) fn subtree<'a>(
-        &'a self,
-        path: &'a ImagePath,
-    ) -> impl Iterator<Item = (&'a ImagePath, &'a Node)> {
-        let own = self.nodes.get_key_value(path);
-        own.into_iter().chain(self.below(path))
-    }
-
     /// All below `path`, without `path` itself, in order.
     pub(crate) fn below(&self, path: &ImagePath) -> impl Iterator<Item = (&ImagePath, &Node)> {
         // "dir/" is the smallest and "dir0" the first string past everything in the directory.

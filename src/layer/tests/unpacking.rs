@@ -133,18 +133,6 @@ fn bytes_are_extracted_by_any_user_also_of_hard_links() {
 }
 
 #[test]
-fn a_whole_tar_is_read_with_its_bytes() {
-    let mut changes = ChangeSet::default();
-    put_file(&mut changes, "d/a", b"aaa");
-    changes.put(path("link"), hardlink("d/a"));
-    changes.put(path("sym"), symlink("a"));
-    let tar = tar_of(&changes);
-    let place = tempfile::tempdir().unwrap();
-    let read = extract_all(&ctx(), &tar[..], place.path()).unwrap();
-    assert_eq!(tar_of(&read), tar);
-}
-
-#[test]
 fn links_to_links_are_links_to_the_file() {
     use crate::tar::{Header, MemberKind, Writer};
     let mut writer = Writer::new(Vec::new());

@@ -1,15 +1,18 @@
 //! Instructions whose effect is in the config alone, and WORKDIR.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::dockerfile::{
     ArgItem, Command, Healthcheck as HealthcheckArgs, Instruction, InstructionKind, Pairs, Word,
 };
 use crate::oci::Healthcheck;
+use crate::plan::lint;
 use crate::plan::model::{Op, WorkdirOp};
-use crate::text::Diagnostic;
+use crate::text::Span;
 
 use super::Lowering;
+use super::history::{history_of, quoted};
+use super::state::State;
 
 impl Lowering<'_> {
     /// Apply `instruction` to the config; its history line.
@@ -34,29 +37,32 @@ impl Lowering<'_> {
                 format!("USER {user}")
             }
             InstructionKind::Cmd(command) => {
+                self.recommend_json(command, "CMD");
                 let args = self.command(command);
                 let line = format!("CMD {}", quoted(&args));
-                self.state.config.config.cmd = Some(args);
+                self.state.config.config.cmd = Some(args).filter(|args| !args.is_empty());
                 self.state.config.config.args_escaped = true;
-                self.state.has_cmd = true;
+                self.used_once("CMD", instruction, |state| &mut state.cmd);
                 line
             }
             InstructionKind::Entrypoint(command) => {
+                self.recommend_json(command, "ENTRYPOINT");
                 let args = self.command(command);
                 let line = format!("ENTRYPOINT {}", quoted(&args));
-                self.state.config.config.entrypoint = Some(args);
+                self.state.config.config.entrypoint = Some(args).filter(|args| !args.is_empty());
                 // A CMD of the base was written for the base's entry point.
-                if !self.state.has_cmd {
+                if self.state.cmd.is_none() {
                     self.state.config.config.cmd = None;
                 }
+                self.used_once("ENTRYPOINT", instruction, |state| &mut state.entrypoint);
                 line
             }
             InstructionKind::Expose(words) => self.expose(words),
             InstructionKind::Volume(words) => {
                 let paths: Vec<String> = words.iter().map(|word| self.text(word)).collect();
                 for (path, word) in paths.iter().zip(words) {
-                    if path.trim().is_empty() {
-                        self.refuse("empty-volume", "a VOLUME's path is empty", word);
+                    if path.is_empty() {
+                        self.refuse("empty-volume", "a VOLUME's path is empty once it is expanded", word);
                     }
                     self.state.config.config.volumes.insert(path.clone(), json!({}));
                 }
@@ -70,7 +76,13 @@ impl Lowering<'_> {
                 self.state.config.config.stop_signal.clone_from(&signal);
                 format!("STOPSIGNAL {signal}")
             }
-            InstructionKind::Healthcheck(check) => self.healthcheck(check, instruction),
+            InstructionKind::Healthcheck(check) => {
+                let check = healthcheck(check);
+                let line = format!("HEALTHCHECK {}", history_of(&check));
+                self.state.config.config.healthcheck = Some(check);
+                self.used_once("HEALTHCHECK", instruction, |state| &mut state.healthcheck);
+                line
+            }
             InstructionKind::Shell(shell) => {
                 self.state.config.config.shell = Some(shell.clone());
                 format!("SHELL [{}]", shell.join(" "))
@@ -91,12 +103,13 @@ impl Lowering<'_> {
         }
     }
 
-    /// WORKDIR: the config, and a directory to be made.
+    /// WORKDIR: the config, and a directory to be made. An empty path is the directory as it is.
     pub(super) fn workdir(&mut self, word: &Word) -> (Op, String) {
         let text = self.text(word);
-        if text.is_empty() {
-            self.refuse("empty-workdir", "WORKDIR's path is empty once it is expanded", word);
+        if !self.state.workdir_set && !text.starts_with('/') {
+            self.diagnostics.push(lint::relative_workdir(&text, word.span));
         }
+        self.state.workdir_set = true;
         let path = self.state.absolute(&text);
         self.state.config.config.working_dir.clone_from(&path);
         let line = format!("WORKDIR {path}");
@@ -107,63 +120,84 @@ impl Lowering<'_> {
         (Op::Workdir(WorkdirOp { path, user }), line)
     }
 
-    pub(super) fn text(&mut self, word: &Word) -> String {
-        let variables = self.state.variables.clone();
-        self.expander().text(word, &variables)
-    }
-
-    pub(super) fn refuse(&mut self, code: &'static str, message: &str, word: &Word) {
-        self.diagnostics.push(Diagnostic::error(code, message).at(word.span));
-    }
-
     /// ARG expands item by item: `ARG a=1 b=$a` sees the new `a`.
     fn arg(&mut self, items: &[ArgItem]) -> String {
         let mut line = "ARG".to_owned();
         for item in items {
             let name = self.text(&item.name);
-            let default = item.default.as_ref().map(|word| self.text(word));
+            // A default that is not used is not expanded either: it may be `${X:?message}`.
+            let value = match (self.settings.build_args.get(&name), &item.default) {
+                (Some(given), _) => Some(given.clone()),
+                (None, Some(default)) => Some(self.text(default)),
+                (None, None) => self.stages.globals.get(&name).map(str::to_owned),
+            };
             line.push(' ');
             line.push_str(&name);
-            if let Some(default) = &default {
-                line.push('=');
-                line.push_str(default);
-            }
-            let given = self.settings.build_args.get(&name).cloned();
-            let value = given.or(default).or_else(|| self.stages.globals.get(&name).map(str::to_owned));
             if let Some(value) = &value {
+                line.push('=');
+                line.push_str(value);
                 self.state.variables.set(&name, value.as_str());
             }
-            self.state.arguments.retain(|(known, _)| *known != name);
-            self.state.arguments.push((name, value));
+            if !self.state.variables.is_declared(&name) {
+                self.state.variables.declare(&name);
+                self.state.arguments.push((name, value));
+            } else if let Some(known) = self.state.arguments.iter_mut().find(|(known, _)| *known == name) {
+                known.1 = value;
+            }
         }
         line
     }
 
     /// ENV and LABEL expand as a whole against what was before: `ENV abc=bye def=$abc` uses the old `abc`.
     fn pairs(&mut self, pairs: &Pairs) -> Vec<(String, String)> {
-        let variables = self.state.variables.clone();
-        let mut expander = self.expander();
-        pairs
-            .items
-            .iter()
-            .map(|(name, value)| (expander.text(name, &variables), expander.text(value, &variables)))
-            .collect()
+        let (mut expander, variables) = self.expander();
+        let expand = |word: &Word| expander.text(word, variables);
+        let mut flat = pairs.items.iter().flat_map(|(name, value)| [name, value]).map(expand);
+        let mut made = Vec::with_capacity(pairs.items.len());
+        while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
+            made.push((name, value));
+        }
+        made
     }
 
     /// The exec form as it is; the shell form behind SHELL.
     fn command(&mut self, command: &Command) -> Vec<String> {
         match command {
             Command::Exec(args) => args.clone(),
-            Command::Shell(word) if word.text.is_empty() => Vec::new(),
             Command::Shell(word) => self.state.shell(&word.text),
         }
     }
 
+    /// With a SHELL of its own the image's author has thought of shells.
+    fn recommend_json(&mut self, command: &Command, name: &str) {
+        if let Command::Shell(word) = command
+            && self.state.config.config.shell.as_ref().is_none_or(Vec::is_empty)
+        {
+            self.diagnostics.push(lint::json_recommended(name, word.span));
+        }
+    }
+
+    /// Of several CMDs, ENTRYPOINTs or HEALTHCHECKs of a stage only the last counts.
+    fn used_once(
+        &mut self,
+        name: &str,
+        instruction: &Instruction,
+        last: impl Fn(&mut State) -> &mut Option<Span>,
+    ) {
+        if let Some(before) = last(self.state).replace(instruction.keyword.span) {
+            self.diagnostics.push(lint::multiple_instructions(name, before));
+        }
+    }
+
     fn expose(&mut self, words: &[Word]) -> String {
-        let variables = self.state.variables.clone();
+        // Sorted as written, as BuildKit does: which of two wrong ports is named first depends on it.
+        let mut words: Vec<&Word> = words.iter().collect();
+        words.sort_by(|a, b| a.text.cmp(&b.text));
         let mut ports = Vec::new();
         for word in words {
-            for text in self.expander().words(word, &variables) {
+            let (mut expander, variables) = self.expander();
+            for text in expander.words(word, variables) {
+                self.diagnostics.extend(lint::expose(&text, word.span));
                 match parse_ports(&text) {
                     Ok(list) => ports.extend(list),
                     Err(message) => self.refuse("bad-port", &message, word),
@@ -172,36 +206,29 @@ impl Lowering<'_> {
         }
         ports.sort();
         ports.dedup();
-        for port in &ports {
-            self.state
-                .config
-                .config
-                .exposed_ports
-                .insert(port.clone(), Value::Object(serde_json::Map::new()));
-        }
+        let exposed = &mut self.state.config.config.exposed_ports;
+        exposed.extend(ports.iter().map(|port| (port.clone(), json!({}))));
         format!("EXPOSE [{}]", ports.join(" "))
     }
+}
 
-    fn healthcheck(&mut self, check: &HealthcheckArgs, instruction: &Instruction) -> String {
-        let test = match check {
-            HealthcheckArgs::None => Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() },
-            HealthcheckArgs::Test(test) => Healthcheck {
-                // Stored as it is: the runtime puts the image's SHELL before it when it runs the check.
-                test: match &test.command {
-                    Command::Exec(args) => {
-                        std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect()
-                    }
-                    Command::Shell(word) => vec!["CMD-SHELL".to_owned(), word.text.clone()],
-                },
-                interval: test.interval.unwrap_or(0),
-                timeout: test.timeout.unwrap_or(0),
-                start_period: test.start_period.unwrap_or(0),
-                start_interval: test.start_interval.unwrap_or(0),
-                retries: test.retries.unwrap_or(0).into(),
+fn healthcheck(check: &HealthcheckArgs) -> Healthcheck {
+    match check {
+        HealthcheckArgs::None => Healthcheck { test: vec!["NONE".to_owned()], ..Healthcheck::default() },
+        HealthcheckArgs::Test(test) => Healthcheck {
+            // Stored as it is: the runtime puts the image's SHELL before it when it runs the check.
+            test: match &test.command {
+                Command::Exec(args) => {
+                    std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect()
+                }
+                Command::Shell(word) => vec!["CMD-SHELL".to_owned(), word.text.clone()],
             },
-        };
-        self.state.config.config.healthcheck = Some(test);
-        instruction.original.clone()
+            interval: test.interval.unwrap_or(0),
+            timeout: test.timeout.unwrap_or(0),
+            start_period: test.start_period.unwrap_or(0),
+            start_interval: test.start_interval.unwrap_or(0),
+            retries: test.retries.unwrap_or(0).into(),
+        },
     }
 }
 
@@ -209,16 +236,12 @@ fn joined(pairs: &[(String, String)]) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
-/// Arguments as `docker history` shows them: `["nginx" "-g"]`.
-pub(super) fn quoted(args: &[String]) -> String {
-    format!("[{}]", args.iter().map(|arg| format!("{arg:?}")).collect::<Vec<_>>().join(" "))
-}
-
 /// `80`, `80/udp`, `8000-8010/TCP` as `80/tcp`, ….
 fn parse_ports(text: &str) -> Result<Vec<String>, String> {
     let refused = |why: &str| format!("port `{text}`: {why}");
     let (numbers, protocol) = match text.split_once('/') {
-        Some((numbers, protocol)) => (numbers, protocol.to_lowercase()),
+        Some((numbers, protocol)) if !protocol.is_empty() => (numbers, protocol.to_lowercase()),
+        Some((numbers, _)) => (numbers, "tcp".to_owned()),
         None => (text, "tcp".to_owned()),
     };
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
@@ -226,8 +249,12 @@ fn parse_ports(text: &str) -> Result<Vec<String>, String> {
     }
     // `docker run` syntax (ip:host:container) reaches here too; only the container's port counts.
     let numbers = numbers.rsplit(':').next().unwrap_or(numbers);
-    let number =
-        |digits: &str| digits.parse::<u16>().map_err(|_| refused("a port is a number from 0 to 65535"));
+    let number = |digits: &str| {
+        // Rust reads `+80` as a number.
+        let number =
+            Some(digits).filter(|digits| !digits.starts_with('+')).and_then(|d| d.parse::<u16>().ok());
+        number.ok_or_else(|| refused("a port is a number from 0 to 65535"))
+    };
     let (first, last) = match numbers.split_once('-') {
         Some((first, last)) => (number(first)?, number(last)?),
         None => (number(numbers)?, number(numbers)?),
@@ -265,7 +292,8 @@ mod tests {
         assert_eq!(parse_ports("80"), Ok(vec!["80/tcp".to_owned()]));
         assert_eq!(parse_ports("53/UDP"), Ok(vec!["53/udp".to_owned()]));
         assert_eq!(parse_ports("8000-8002").unwrap(), ["8000/tcp", "8001/tcp", "8002/tcp"]);
-        for bad in ["x", "70000", "9-8", "80/icmp", ""] {
+        assert_eq!(parse_ports("127.0.0.1:8080:80/"), Ok(vec!["80/tcp".to_owned()]));
+        for bad in ["x", "70000", "9-8", "80/icmp", "", "+80", "/tcp"] {
             assert!(parse_ports(bad).is_err(), "{bad:?} was accepted");
         }
     }

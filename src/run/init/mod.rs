@@ -22,7 +22,9 @@ mod mounts;
 mod reap;
 mod root;
 mod runtime;
+mod sources;
 mod start;
 
+pub(super) use sources::Source;
 pub(super) use start::ARGV0;
 pub use start::init_if_asked;

@@ -11,9 +11,10 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 
 use super::super::request::{During, Report, Request};
-use super::super::{Network, RunMount, policy};
+use super::super::{Network, policy};
 use super::devices;
-use super::root::Prepared;
+use super::root::{FILES, Prepared};
+use super::sources::Source;
 use crate::rootfs::{Inside, RootfsError, attach, bind, new_filesystem};
 use crate::sys::MountAttributes;
 
@@ -35,20 +36,27 @@ pub(super) fn mount_all(request: &Request, root: &Prepared) -> Result<(), Report
     devices::mount(inside)?;
     attach_at(inside, "/sys", &sys(request)?)?;
 
-    for (file, target) in write_files(request, root)?.iter().zip(["/etc/resolv.conf", "/etc/hosts"]) {
-        attach_at(inside, target, &bind(file, INERT_READ_ONLY)?)?;
+    for (file, target) in write_files(request, root)? {
+        attach_at(inside, target, &bind(&file, INERT_READ_ONLY)?)?;
     }
-    for mount in &request.spec.mounts {
-        foreign(inside, mount)?;
+    for (target, source) in &root.mounts {
+        foreign(inside, target, source)?;
     }
     protect(inside)
 }
 
-/// Write the files for /etc/resolv.conf and /etc/hosts into the step's memory; where they are.
-pub(super) fn write_files(request: &Request, root: &Prepared) -> Result<[PathBuf; 2], Report> {
-    let files = ["resolv.conf", "hosts"].map(|name| root.memory.join(name));
-    for (file, text) in files.iter().zip([&request.resolv_conf, &request.hosts]) {
-        write_file(file, text.as_bytes())?;
+/// Write the given files into the step's memory; where they are and where they belong.
+pub(super) fn write_files(
+    request: &Request,
+    root: &Prepared,
+) -> Result<Vec<(PathBuf, &'static str)>, Report> {
+    let mut files = Vec::new();
+    for ((name, target), text) in FILES.into_iter().zip([&request.resolv_conf, &request.hosts]) {
+        if root.files.contains(&target) {
+            let file = root.memory.join(name);
+            write_file(&file, text.as_bytes())?;
+            files.push((file, target));
+        }
     }
     Ok(files)
 }
@@ -78,15 +86,14 @@ pub(super) fn proc_refused(error: &RootfsError) -> Report {
     )
 }
 
-fn foreign(inside: &Inside, mount: &RunMount) -> Result<(), Report> {
-    match mount {
-        RunMount::Bind { source, target, read_only } => {
-            let directory = source.is_dir();
+fn foreign(inside: &Inside, target: &str, source: &Source) -> Result<(), Report> {
+    match source {
+        Source::Bind { source, directory, read_only } => {
             let attributes = MountAttributes { read_only: *read_only, ..FOREIGN };
-            make_target(inside, target, directory)?;
+            make_target(inside, target, *directory)?;
             attach_at(inside, target, &bind(source, attributes)?)
         }
-        RunMount::Tmpfs { target, size } => {
+        Source::Tmpfs { size } => {
             let size = size.map(|size| size.to_string());
             let mut options = vec![("mode", "1777")];
             options.extend(size.as_deref().map(|size| ("size", size)));

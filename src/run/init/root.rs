@@ -15,11 +15,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Timespec, Timestamps};
+use rustix::fs::{CWD, FileType, OFlags, Timespec, Timestamps, XattrFlags, fgetxattr, flistxattr, setxattr};
+use rustix::io::Errno;
 
-use super::super::RunMount;
 use super::super::request::{During, Report, Request};
 use super::super::user::{Identity, identity};
+use super::sources::{self, Source};
 use crate::rootfs::{Inside, Place, attach, new_filesystem};
 use crate::sys::MountAttributes;
 
@@ -33,6 +34,10 @@ pub(super) struct Prepared {
     pub(super) memory: PathBuf,
     /// Who the command runs as.
     pub(super) identity: Identity,
+    /// Which of the [given files](FILES) are mounted.
+    pub(super) files: Vec<&'static str>,
+    /// The step's own mounts: targets and what is seen there, in order.
+    pub(super) mounts: Vec<(String, Source)>,
 }
 
 /// A place that a mount needs.
@@ -46,6 +51,12 @@ struct Target {
 /// be meant to mislead.
 const DIRECTORIES: [&str; 3] = ["proc", "sys", "dev"];
 
+/// What Linux allows for the value of an extended attribute, and for the list of names.
+const ATTRIBUTE_LIMIT: usize = 64 << 10;
+
+/// The files that are mounted over in every step; the names are also those in the step's memory.
+pub(super) const FILES: [(&str, &str); 2] = [("resolv.conf", "/etc/resolv.conf"), ("hosts", "/etc/hosts")];
+
 /// Mount the root of `request` and look up what must be known of it.
 pub(super) fn prepare(request: &Request) -> Result<Prepared, Report> {
     let rootfs = &request.spec.rootfs;
@@ -57,10 +68,12 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared, Report> {
     let at = memory.join("root");
     make_directory(&at, 0o700)?;
 
+    let mounts = sources::prepare(request, &memory)?;
     rootfs.prepare_upper()?;
     let looked = Inside::new(rootfs.look(&at)?);
     let identity = identity(&request.spec.user, &looked)?;
-    let missing = missing(&looked, &targets(request)?)?;
+    let files = files(&looked)?;
+    let missing = missing(&looked, &targets(&files, &mounts))?;
     let layer = rootfs.work.join("mountpoints");
     if !missing.is_empty() {
         make_layer(&layer, &looked, &missing)?;
@@ -69,31 +82,33 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared, Report> {
     let inside = Inside::new(rootfs.mount((!missing.is_empty()).then_some(&layer), &at)?);
     let handle = File::open(&at).during(|| format!("open {}", at.display()))?;
     attach(inside.root(), handle.as_fd()).during(|| "attach the root".to_owned())?;
-    Ok(Prepared { inside, at, memory, identity })
+    Ok(Prepared { inside, at, memory, identity, files, mounts })
+}
+
+/// The targets of the given files. An image in which one is a link to `/dev/null` or the like says that it
+/// wants none; nothing may be mounted on the device.
+fn files(inside: &Inside) -> Result<Vec<&'static str>, Report> {
+    let mut files = Vec::new();
+    for (_, path) in FILES {
+        let place = inside.place(path.as_bytes()).during(|| format!("find {path} in the image"))?;
+        let first = place.names.first();
+        if !DIRECTORIES.iter().any(|name| first.is_some_and(|first| first == name.as_bytes())) {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 /// What this step mounts over, in the order of mounting.
-fn targets(request: &Request) -> Result<Vec<Target>, Report> {
-    let mut targets: Vec<Target> = DIRECTORIES
-        .iter()
-        .map(|path| Target { path: path.as_bytes().to_vec(), directory: true })
-        .chain(
-            ["etc/resolv.conf", "etc/hosts"]
-                .map(|path| Target { path: path.as_bytes().to_vec(), directory: false }),
-        )
-        .collect();
-    for mount in &request.spec.mounts {
-        let (target, directory) = match mount {
-            RunMount::Tmpfs { target, .. } => (target, true),
-            RunMount::Bind { source, target, .. } => {
-                let metadata =
-                    source.metadata().during(|| format!("mount {} on {target}", source.display()))?;
-                (target, metadata.is_dir())
-            }
-        };
-        targets.push(Target { path: target.as_bytes().to_vec(), directory });
-    }
-    Ok(targets)
+fn targets(files: &[&str], mounts: &[(String, Source)]) -> Vec<Target> {
+    let target = |path: &str, directory| Target { path: path.as_bytes().to_vec(), directory };
+    let mut targets: Vec<Target> = DIRECTORIES.iter().map(|path| target(path, true)).collect();
+    targets.extend(files.iter().map(|path| target(path, false)));
+    targets.extend(mounts.iter().map(|(path, source)| match source {
+        Source::Bind { directory, .. } => target(path, *directory),
+        Source::Tmpfs { .. } => target(path, true),
+    }));
+    targets
 }
 
 /// Where the targets lead that do not exist. Those inside of another mount are not the root's business.
@@ -105,6 +120,12 @@ fn missing(inside: &Inside, targets: &[Target]) -> Result<Vec<(Place, bool)>, Re
         let place = inside.place(&target.path).during(|| format!("find {shown} in the image"))?;
         if DIRECTORIES.iter().any(|name| name.as_bytes() == target.path) {
             check_directory(inside, &place, &target.path)?;
+        }
+        if place.names.is_empty() {
+            return Err(Report::setup(
+                format!("mount on {shown}"),
+                "the root itself can not be mounted over",
+            ));
         }
         if places.iter().any(|earlier| place.names.starts_with(&earlier.names)) {
             continue;
@@ -155,7 +176,8 @@ fn make_layer(layer: &Path, inside: &Inside, missing: &[(Place, bool)]) -> Resul
             // As an overlay shows it: the topmost layer that has the directory decides.
             if index < place.existing {
                 let shown = || format!("look at /{} in the image", place_text(place, index + 1));
-                copied.push((path.clone(), inside.handle(&place.path(index + 1)).during(shown)?));
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                copied.push((path.clone(), inside.open(&place.path(index + 1), flags).during(shown)?));
             }
         }
     }
@@ -171,6 +193,7 @@ fn copy_attributes(path: &Path, original: &OwnedFd) -> Result<(), Report> {
     let stat = rustix::fs::fstat(original).during(what)?;
     std::os::unix::fs::chown(path, Some(stat.st_uid), Some(stat.st_gid)).during(what)?;
     chmod(path, stat.st_mode & 0o7777)?;
+    copy_extended(path, original).during(what)?;
     let times = Timestamps {
         last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
         last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
@@ -178,11 +201,32 @@ fn copy_attributes(path: &Path, original: &OwnedFd) -> Result<(), Report> {
     rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::empty()).during(what)
 }
 
+/// Extended attributes, but for those of the overlay itself and of security modules, which label by
+/// themselves.
+fn copy_extended(path: &Path, original: &OwnedFd) -> rustix::io::Result<()> {
+    let mut names = vec![0_u8; ATTRIBUTE_LIMIT];
+    let length = match flistxattr(original, &mut names[..]) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let own = [&b"trusted.overlay."[..], b"user.overlay.", b"security."];
+        if own.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        let mut value = vec![0_u8; ATTRIBUTE_LIMIT];
+        let length = fgetxattr(original, name, &mut value[..])?;
+        setxattr(path, name, &value[..length], XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
 fn place_text(place: &Place, count: usize) -> String {
     String::from_utf8_lossy(&place.path(count)).into_owned()
 }
 
-fn make_directory(path: &Path, mode: u32) -> Result<(), Report> {
+pub(super) fn make_directory(path: &Path, mode: u32) -> Result<(), Report> {
     let what = || format!("create {}", path.display());
     DirBuilder::new().mode(mode).create(path).during(what)?;
     // Whatever the umask is.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::RunStatus;
 use super::super::bundle::{self, Places};
-use super::super::request::{During, Report, Request};
+use super::super::request::{During, Report, Request, RuntimeKind};
 use super::mounts::{self, INERT, write_file};
 use super::reap::{self, Started};
 use super::root::Prepared;
@@ -22,14 +22,15 @@ use crate::sys::{
 /// What a container is called. Each is alone in its process namespace and its state directory.
 const NAME: &str = "step";
 
-/// Let runc at `program` carry out the step, and wait for it.
+/// Let the runtime at `program` carry out the step, and wait for it.
 pub(super) fn run(
+    kind: RuntimeKind,
     program: &Path,
     request: &Request,
     root: &Prepared,
     control: &UnixStream,
 ) -> Result<RunStatus, Report> {
-    surroundings()?;
+    surroundings(kind)?;
     let bundle = root.memory.join("bundle");
     let log = root.memory.join("log");
     let state = root.memory.join("state");
@@ -38,10 +39,14 @@ pub(super) fn run(
         DirBuilder::new().mode(0o700).create(directory).during(what)?;
     }
     write_config(&bundle, request, root)?;
-    let arguments: Vec<PathBuf> = [
-        "runc".into(),
-        // Cgroups are the builder's: nothing is made, nothing is left.
-        "--rootless=true".into(),
+    // Cgroups are the builder's: nothing is made, nothing is left.
+    let cgroups = match kind {
+        RuntimeKind::Runc => "--rootless=true",
+        RuntimeKind::Crun => "--cgroup-manager=disabled",
+    };
+    let arguments: [PathBuf; 11] = [
+        kind.name().into(),
+        cgroups.into(),
         "--root".into(),
         state,
         "--log".into(),
@@ -51,8 +56,7 @@ pub(super) fn run(
         "--bundle".into(),
         bundle,
         NAME.into(),
-    ]
-    .to_vec();
+    ];
     let signals = ChildSignals::listen().during(|| "listen for signals".to_owned())?;
     let pid = match fork().during(|| "fork".to_owned())? {
         Forked::Parent(pid) => pid,
@@ -70,14 +74,20 @@ pub(super) fn run(
 }
 
 /// What the runtime sees of the machine: processes of this namespace, and no cgroup to write to.
-fn surroundings() -> Result<(), Report> {
+fn surroundings(kind: RuntimeKind) -> Result<(), Report> {
     let proc = new_filesystem("proc", &[], INERT).map_err(|error| mounts::proc_refused(&error))?;
     let at = |path: &str| File::open(path).during(|| format!("open {path}"));
     attach(proc.as_fd(), at("/proc")?.as_fd()).during(|| "mount /proc".to_owned())?;
     let cgroups = Path::new("/sys/fs/cgroup");
     if cgroups.exists() {
-        let read_only = bind(cgroups, MountAttributes { read_only: true, ..INERT })?;
-        attach(read_only.as_fd(), at("/sys/fs/cgroup")?.as_fd())
+        let read_only = MountAttributes { read_only: true, ..INERT };
+        let cover = match kind {
+            // It looks its cgroups up, and lives with not being able to make one.
+            RuntimeKind::Runc => bind(cgroups, read_only)?,
+            // It refuses machines that mix both versions of cgroups, even when it is to use none.
+            RuntimeKind::Crun => new_filesystem("tmpfs", &[("size", "4k")], read_only)?,
+        };
+        attach(cover.as_fd(), at("/sys/fs/cgroup")?.as_fd())
             .during(|| "write-protect /sys/fs/cgroup".to_owned())?;
     }
     Ok(())
@@ -85,9 +95,9 @@ fn surroundings() -> Result<(), Report> {
 
 fn write_config(bundle: &Path, request: &Request, root: &Prepared) -> Result<(), Report> {
     let what = || "describe the step to the runtime".to_owned();
-    let [resolv_conf, hosts] = mounts::write_files(request, root)?;
+    let files = mounts::write_files(request, root)?;
     let fresh_sysfs = new_filesystem("sysfs", &[], INERT).is_ok();
-    let places = Places { root: &root.at, resolv_conf: &resolv_conf, hosts: &hosts, fresh_sysfs };
+    let places = Places { root: &root.at, files: &files, mounts: &root.mounts, fresh_sysfs };
     let spec = bundle::spec(request, &root.identity, &places).during(what)?;
     write_file(&bundle::config_path(bundle), &serde_json::to_vec(&spec).during(what)?)
 }
@@ -113,29 +123,29 @@ fn complaint(log: &Path) -> Option<String> {
         .next_back()
 }
 
-/// What the runtime's words mean.
+/// What the runtime's words mean. (Both pass on what the kernel said, in their own frames.)
 fn refusal(request: &Request, message: &str) -> Report {
     let program = request.spec.args.first().cloned().unwrap_or_default();
-    let reason = [
-        ("executable file not found in $PATH", "not found in PATH"),
-        ("exec format error", "not a program for this machine (exec format error); a script needs a #! line"),
-        ("permission denied", "permission denied (not executable, or not for this user)"),
-    ];
-    let about_program = message.contains("exec: ") || message.contains("exec /") || message.contains("stat ");
-    if about_program {
-        for (words, reason) in reason {
-            if message.contains(words) {
-                return Report::Program { program, reason: reason.to_owned() };
-            }
-        }
-        if message.contains("no such file or directory") {
-            let reason = if message.contains("stat ") {
-                "no such file in the image"
-            } else {
-                "its interpreter or loader is not in the image"
-            };
-            return Report::Program { program, reason: reason.to_owned() };
-        }
+    let said = message.to_lowercase();
+    let about_program =
+        ["executable", "exec: ", "exec ", "exec `", "stat "].iter().any(|words| said.contains(words));
+    let reason = if !about_program {
+        None
+    } else if said.contains("exec format error") {
+        Some("not a program for this machine (exec format error); a script needs a #! line")
+    } else if said.contains("permission denied") {
+        Some("permission denied (not executable, or not for this user)")
+    } else if said.contains("no such file or directory") && program.contains('/') {
+        Some("no such file in the image")
+    } else if said.contains("not found in $path") {
+        Some("not found in PATH")
+    } else if said.contains("no such file or directory") {
+        Some("its interpreter or loader is not in the image")
+    } else {
+        None
+    };
+    match reason {
+        Some(reason) => Report::Program { program, reason: reason.to_owned() },
+        None => Report::setup("carry out the step with the runtime", message),
     }
-    Report::setup("carry out the step with the runtime", message)
 }

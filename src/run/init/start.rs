@@ -78,7 +78,7 @@ fn carry_out(control: &UnixStream, request: &Request) -> Result<RunStatus, Repor
             let command = command::start(request, &prepared, control)?;
             reap::until_ended(&command, control)
         }
-        Starter::Runc { program } => runtime::run(program, request, &prepared, control),
+        Starter::Runtime { kind, program } => runtime::run(*kind, program, request, &prepared, control),
     }
 }
 

@@ -13,6 +13,7 @@ macro_rules! cases {
     ($($name:ident)*) => {
         cases!(@of native $($name)*);
         cases!(@of runc $($name)*);
+        cases!(@of crun $($name)*);
     };
     (@of $backend:ident $($name:ident)*) => {
         mod $backend {
@@ -59,6 +60,9 @@ cases! {
     a_cancelled_step_ends_with_all_it_started
     no_network_is_none
     binds_and_tmpfs_are_mounted_where_asked
+    parts_of_other_trees_are_read_and_writes_forgotten
+    secrets_are_files_in_memory
+    given_files_are_not_put_on_devices
 }
 
 fn the_exit_status_comes_back(mut rig: Rig) {
@@ -161,10 +165,10 @@ fn programs_that_can_not_be_run_say_why(mut rig: Rig) {
         ("/bin/data", "permission denied"),
         ("odd", "its interpreter or loader is not in the image"),
     ] {
-        // runc executes when it no longer tells its caller; the words are then in the step's output.
-        if program == "odd" && rig.backend.name() == "runc" {
+        // The runtimes execute when they no longer tell their caller; the words are then in the step's output.
+        if program == "odd" && rig.backend.name() != "native" {
             let ran = rig.args(&[program]).run().unwrap();
-            assert!(ran.stderr.contains("no such file or directory") && ran.status != RunStatus::Exited(0));
+            assert!(ran.stderr.to_lowercase().contains("no such file") && ran.status != RunStatus::Exited(0));
             continue;
         }
         let refused = rig.args(&[program]).run().unwrap_err();
@@ -197,9 +201,14 @@ fn resolver_and_hosts_are_there_and_not_in_the_layer(mut rig: Rig) {
     assert_ne!(rig.sh("echo x > /etc/hosts").status, RunStatus::Exited(0));
     // A change beside them is the only thing that the layer gets, with the directory as it was.
     super::rig::chmod(&rig.path("layer/etc"), 0o711);
+    let none = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(rig.path("layer/etc"), "user.mine", b"kept", none).unwrap();
     rig.sh("echo x > /etc/motd");
     assert_eq!(rig.changed(), ["etc d", "etc/motd f"]);
     assert_eq!(std::fs::metadata(rig.path("upper/etc")).unwrap().mode() & 0o7777, 0o711);
+    let mut value = [0_u8; 4];
+    rustix::fs::getxattr(rig.path("upper/etc"), "user.mine", &mut value).unwrap();
+    assert_eq!(&value, b"kept");
 }
 
 fn mount_points_leave_nothing_behind(mut rig: Rig) {
@@ -417,6 +426,66 @@ fn binds_and_tmpfs_are_mounted_where_asked(mut rig: Rig) {
     assert_eq!(ran.stdout, "ffro\nfull\nscript /dev/pipes/EOF\n", "{}", ran.stderr);
     assert_eq!(rig.args(&["/dev/pipes/EOF"]).run().unwrap().stdout, "script /dev/pipes/EOF\n");
     assert_eq!(rig.changed(), [""; 0]);
+}
+
+fn parts_of_other_trees_are_read_and_writes_forgotten(mut rig: Rig) {
+    for (file, text) in [("one/etc/a", "a1"), ("two/etc/b", "b2"), ("two/etc/a", "a2")] {
+        std::fs::create_dir_all(rig.path(file).parent().unwrap()).unwrap();
+        std::fs::write(rig.path(file), text).unwrap();
+    }
+    symlink("/etc", rig.path("two/out")).unwrap();
+    let part = |lowers: &[&str], source: &str, target: &str, writable| RunMount::Part {
+        lowers: lowers.iter().map(|name| rig.path(name)).collect(),
+        source: source.into(),
+        target: target.into(),
+        writable,
+    };
+    rig.spec.mounts = vec![
+        part(&["one"], "/etc", "/m/one", false),
+        part(&["one", "two"], "/", "/m/all", false),
+        part(&["one", "two"], "out/b", "/m/file", false),
+        part(&["one"], "/", "/m/rw1", true),
+        part(&["one", "two"], "/out", "/m/rw2", true),
+    ];
+    let ran = rig.sh("cd /m; cat one/a all/etc/a all/etc/b file; for d in one all rw1 rw2; do \
+         (echo x > $d/new) 2>/dev/null && echo $d; done; echo y > rw1/etc/a; cat rw2/a rw1/etc/a");
+    assert_eq!(ran.stdout, "a1a2b2b2rw1\nrw2\na2y\n", "{}", ran.stderr);
+    assert_eq!(rig.changed(), [""; 0]);
+    assert_eq!(std::fs::read_to_string(rig.path("one/etc/a")).unwrap(), "a1");
+    assert_eq!(std::fs::read_dir(rig.path("work")).unwrap().count(), 0);
+    rig.spec.mounts = vec![RunMount::Part {
+        lowers: vec![rig.path("one")],
+        source: "../../../etc/passwd".into(),
+        target: "/m".into(),
+        writable: false,
+    }];
+    let refused = rig.args(&["true"]).run().unwrap_err();
+    assert!(refused.to_string().contains("mount ../../../etc/passwd on /m"), "{refused}");
+    rig.spec.mounts = vec![RunMount::Tmpfs { target: "/etc/..".into(), size: None }];
+    let refused = rig.args(&["true"]).run().unwrap_err();
+    assert!(refused.to_string().contains("mount on /etc/..: the root itself"), "{refused}");
+}
+
+fn secrets_are_files_in_memory(mut rig: Rig) {
+    rig.spec.mounts = vec![RunMount::File {
+        content: b"\x00s3cret\xff".to_vec(),
+        target: "/run/secrets/token".into(),
+        mode: 0o400,
+        uid: 33,
+        gid: 44,
+    }];
+    rig.spec.user = "web".into();
+    let ran = rig.sh("stat -c '%a %u %g %s' /run/secrets/token; cat /run/secrets/token | wc -c; \
+         stat -f -c %T /run/secrets/token; (echo > /run/secrets/token) 2>/dev/null || echo ro");
+    assert_eq!(ran.stdout, "400 33 44 8\n8\ntmpfs\nro\n", "{}", ran.stderr);
+    assert_eq!(rig.changed(), [""; 0]);
+}
+
+fn given_files_are_not_put_on_devices(mut rig: Rig) {
+    symlink("/dev/null", rig.path("layer/etc/resolv.conf")).unwrap();
+    let ran =
+        rig.sh("echo x > /dev/null && stat -c %F /dev/null; cat /etc/resolv.conf; head -n 1 /etc/hosts");
+    assert_eq!(ran.stdout, "character special file\n127.0.0.1\tlocalhost ocistage\n", "{}", ran.stderr);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::rig::{Rig, native, runc};
+use super::rig::{Rig, crun, native, runc};
 use super::start::{Somebody, again, is_again, skipped};
 use crate::run::{RunError, RunMount, RunStatus};
 use crate::sys::{TEST_ENTER, TEST_REFUSE};
@@ -19,9 +19,17 @@ fn every_case(name: &str, who: Somebody, entered: &str) {
             assert!(ran.status.success(), "{}\n{}", ran.stdout, ran.stderr);
             assert!(ran.stderr.contains(entered), "{}", ran.stderr);
             assert!(!ran.stdout.contains(" 0 passed"), "{}", ran.stdout);
-            // What could not be tried there is to be seen here.
-            for line in ran.stderr.lines().filter(|line| line.starts_with("SKIPPED")) {
-                skipped(name, line);
+            // What could not be tried there is to be seen here, once for each reason.
+            let mut reasons: Vec<&str> = ran
+                .stderr
+                .lines()
+                .filter_map(|line| line.strip_prefix("SKIPPED: ")?.split_once("::"))
+                .filter_map(|(_, rest)| Some(rest.split_once(": ")?.1))
+                .collect();
+            reasons.sort_unstable();
+            reasons.dedup();
+            for reason in reasons {
+                skipped(name, reason);
             }
         }
     }
@@ -119,12 +127,12 @@ fn nothing_outlives_a_builder_that_is_killed() {
     if !rustix::process::geteuid().is_root() {
         return skipped(name, "not run as root");
     }
-    for backend in ["native", "runc"] {
+    for backend in ["native", "runc", "crun"] {
         let directory = tempfile::tempdir().unwrap();
         let mark = directory.path().join("mark");
         std::fs::create_dir(&mark).unwrap();
         let mut builder = Command::new("/proc/self/exe")
-            .args(["--exact", "run::tests::environments::sleeps", "--ignored"])
+            .args(["--exact", "run::tests::environments::sleeps"])
             .envs([(TEST_ENTER, "1"), ("SLEEP_BACKEND", backend)])
             .env("SLEEP_MARK", &mark)
             .env("TMPDIR", directory.path())
@@ -159,12 +167,16 @@ fn nothing_outlives_a_builder_that_is_killed() {
 
 /// The inner part of the above.
 #[test]
-#[ignore = "the inner part of another test"]
 fn sleeps() {
     let (Some(mark), Ok(backend)) = (std::env::var_os("SLEEP_MARK"), std::env::var("SLEEP_BACKEND")) else {
         return;
     };
-    let mut rig = Rig::new(if backend == "runc" { runc() } else { native() }.unwrap());
+    let backend = match backend.as_str() {
+        "runc" => runc(),
+        "crun" => crun(),
+        _ => native(),
+    };
+    let mut rig = Rig::new(backend.unwrap());
     let name = std::env::temp_dir().file_name().unwrap().to_str().unwrap().to_owned();
     rig.spec.mounts = vec![RunMount::Bind { source: mark.into(), target: "/mark".into(), read_only: false }];
     let script = format!(

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ctx::{Ctx, Event, EventSink, OutputStream};
 use crate::rootfs::Rootfs;
-use crate::run::{Native, Network, RunBackend, RunError, RunSpec, RunStatus, RunSupport, Runc};
+use crate::run::{Native, Network, OciRuntime, RunBackend, RunError, RunSpec, RunStatus, RunSupport};
 
 /// One step: a layer with busybox, the directories of an overlay, and a spec to change before running.
 pub(super) struct Rig {
@@ -34,7 +34,12 @@ pub(super) fn native() -> Result<Arc<dyn RunBackend>, String> {
 
 /// runc, inside of the same init process.
 pub(super) fn runc() -> Result<Arc<dyn RunBackend>, String> {
-    usable(Runc::new(PathBuf::from("/proc/self/exe"), std::env::temp_dir()))
+    usable(OciRuntime::runc(PathBuf::from("/proc/self/exe"), std::env::temp_dir()))
+}
+
+/// crun, likewise.
+pub(super) fn crun() -> Result<Arc<dyn RunBackend>, String> {
+    usable(OciRuntime::crun(PathBuf::from("/proc/self/exe"), std::env::temp_dir()))
 }
 
 fn usable(backend: impl RunBackend + 'static) -> Result<Arc<dyn RunBackend>, String> {
