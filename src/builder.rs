@@ -237,7 +237,10 @@ async fn plan(
             stages.images().into_iter().filter(|key| !images.contains_key(key)).collect();
         let done = open.is_empty();
         let found = resolver.resolve(ctx, open).await.map_err(|(key, error)| {
-            let error = Error::from(error);
+            let error = match stages.line_naming(&key) {
+                Some(line) => Error::from(error).at_line(line),
+                None => Error::from(error),
+            };
             match stages.near_stage(&key.name) {
                 Some(near) => error.hint(format!("did you mean the stage `{near}`?")),
                 None => error,
