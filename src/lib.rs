@@ -43,7 +43,7 @@ pub use error::{Error, ErrorKind};
 pub use ids::{StageId, StepId};
 pub use request::{
     BuildRequest, CachePlace, CacheRequest, ContextRequest, ImageSource, NamedContext, NetworkRequest,
-    OutputRequest, PushRequest, RegistryRequest, StateRequest,
+    OutputRequest, PushRequest, RegistryRequest, SecretRequest, StateRequest,
 };
 pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};
 pub use tokio_util::sync::CancellationToken;

@@ -14,7 +14,7 @@ use ocistage::{
     PushReport, PushRequest,
 };
 
-use super::args::{self, BuildArgs, BuildOptions, Command, CommonOptions, Stop};
+use super::args::{self, BuildArgs, BuildOptions, Command, CommonOptions, ProgressName, Stop};
 use super::environment::Environment;
 use super::failure::Failure;
 use super::render::{Renderer, Summary, Tally, choose};
@@ -131,7 +131,9 @@ fn job(
     let files = ResultFiles { image_id, metadata: common.metadata_file.clone() };
     files.prepare()?;
     let renderer = choose(common.progress, common.quiet, environment);
-    Ok(Job { work, files, renderer, quiet: common.quiet })
+    // As in buildx, whoever asked for no progress wants the digest.
+    let quiet = common.quiet || common.progress == Some(ProgressName::Quiet);
+    Ok(Job { work, files, renderer, quiet })
 }
 
 fn failed(failure: &Failure) -> ExitCode {

@@ -72,8 +72,8 @@ impl RegistryOutput {
         Ok(())
     }
 
-    /// Tag the image in one repository. A tag that names it already is left alone: the registry took the
-    /// manifest before, so it has all its blobs.
+    /// Tag the image in one repository. Where the tag names it already, no blob is asked for: the registry
+    /// looks for them itself when it is given the manifest once more.
     async fn tag(&self, ctx: &Ctx, reference: &Reference, image: &Image) -> Result<(), RegistryError> {
         let manifest = &image.manifest;
         let digest = manifest.descriptor().digest;
@@ -82,24 +82,21 @@ impl RegistryOutput {
         let target = &reference.repository;
         if self.registries.manifest_digest(ctx, target, &selector).await? != Some(digest) {
             self.send_all(ctx, target, image).await?;
-            let media_type = &manifest.descriptor().media_type;
-            let put =
-                self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes()).await;
-            match put {
-                // What was said to be present is not: forget that, send again, once.
-                Err(RegistryError::BlobsUnknown { .. }) => {
-                    for descriptor in std::iter::once(image.config.descriptor())
-                        .chain(image.layers.iter().map(|layer| &layer.descriptor))
-                    {
-                        self.registries.distrust(target, &descriptor.digest).await;
-                    }
-                    self.send_all(ctx, target, image).await?;
-                    self.registries
-                        .put_manifest(ctx, target, &selector, media_type, manifest.bytes())
-                        .await?;
+        }
+        let media_type = &manifest.descriptor().media_type;
+        let put = self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes()).await;
+        match put {
+            // What was said to be present is not: forget that, send again, once.
+            Err(RegistryError::BlobsUnknown { .. }) => {
+                for descriptor in std::iter::once(image.config.descriptor())
+                    .chain(image.layers.iter().map(|layer| &layer.descriptor))
+                {
+                    self.registries.distrust(target, &descriptor.digest).await;
                 }
-                other => _ = other?,
+                self.send_all(ctx, target, image).await?;
+                self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes()).await?;
             }
+            other => _ = other?,
         }
         ctx.emit(&Event::Tagged { name: reference.to_string(), digest });
         Ok(())

@@ -16,7 +16,7 @@ pub(super) fn reports(reports: &[CheckReport]) -> String {
             let drawn = finding.render_plain(report.source());
             out.extend(drawn.lines().map(|line| visible(line) + "\n"));
             if finding.labels.is_empty() {
-                let _ = writeln!(out, "  --> {}", visible(report.source().name()));
+                let _ = writeln!(out, " --> {}", visible(report.source().name()));
             }
             out.push('\n');
         }
@@ -52,7 +52,7 @@ mod tests {
         let report = check(&CheckRequest::new(Source::new("Dockerfile", text)));
         let shown = reports(&[report]);
         assert!(shown.starts_with("warning[WorkdirRelativePath]: "), "{shown}");
-        assert!(shown.contains("  --> Dockerfile:3:9\n"), "{shown}");
+        assert!(shown.contains("\n --> Dockerfile:3:9\n"), "{shown}");
         assert!(shown.ends_with("\n\nDockerfile: 1 error, 1 warning\n"), "{shown}");
         assert!(!shown.contains('\x1b'), "{shown}");
         let clean = check(&CheckRequest::new(Source::new("f", "FROM scratch")));
