@@ -68,6 +68,12 @@ impl Error {
         self
     }
 
+    /// A failure of the build that this source describes: lines are its lines.
+    pub(crate) fn of_source(mut self, source: &Source) -> Self {
+        self.inner.source.get_or_insert_with(|| source.clone());
+        self
+    }
+
     /// At a step, which stands at this line of the Dockerfile.
     pub(crate) fn at_step(mut self, step: StepId, line: usize) -> Self {
         self.inner.step = Some(step);
@@ -107,7 +113,7 @@ impl Error {
         &self.inner.diagnostics
     }
 
-    /// The text that the diagnostics point into.
+    /// The text that the line and the diagnostics are of.
     pub fn source_text(&self) -> Option<&Source> {
         self.inner.source.as_ref()
     }

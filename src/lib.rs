@@ -11,6 +11,7 @@ mod blob;
 mod build;
 mod builder;
 mod cache;
+mod check;
 mod context;
 mod ctx;
 pub mod dockerfile;
@@ -33,12 +34,16 @@ pub mod text;
 mod tree;
 
 pub use builder::{BuildReport, Builder, PushReport};
+pub use check::{
+    CheckReport, CheckRequest, CheckRule, CheckVerdict, Outline, OutlineArgument, OutlineMount, Target, check,
+    check_rules,
+};
 pub use ctx::{Event, EventSink, MissReason, OutputStream, Transfer};
 pub use error::{Error, ErrorKind};
 pub use ids::{StageId, StepId};
 pub use request::{
     BuildRequest, CachePlace, CacheRequest, ContextRequest, ImageSource, NamedContext, NetworkRequest,
-    OutputRequest, PushRequest, RegistryRequest, StateRequest,
+    OutputRequest, PushRequest, RegistryRequest, SecretRequest, StateRequest,
 };
 pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};
 pub use tokio_util::sync::CancellationToken;

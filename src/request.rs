@@ -40,6 +40,10 @@ pub struct BuildRequest {
     pub backend: BackendChoice,
     /// `--network`: the network of RUN steps that do not say otherwise.
     pub network: NetworkRequest,
+    /// `--secret`: by id.
+    pub secrets: BTreeMap<String, SecretRequest>,
+    /// `--ssh`: sockets of agents by id.
+    pub ssh: BTreeMap<String, PathBuf>,
     /// `--add-host name:ip`
     pub extra_hosts: Vec<(String, String)>,
     /// `--jobs`: pieces of work at a time; the number of processors when not given.
@@ -102,6 +106,24 @@ pub enum NamedContext {
     OciLayout(PathBuf, Option<String>),
     /// `docker-image://REF`
     Image(Reference),
+}
+
+/// Where a secret comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretRequest {
+    /// A file, read when a step needs it.
+    File(PathBuf),
+    /// Its bytes; never shown.
+    Value(Vec<u8>),
+}
+
+impl std::fmt::Debug for SecretRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Value(_) => f.write_str("Value(…)"),
+        }
+    }
 }
 
 /// One place that the image goes to.

@@ -25,6 +25,7 @@ use crate::run::{BackendChoice, select};
 const STORE: &str = "store";
 const CACHE: &str = "cache";
 const TEMPORARY: &str = "tmp";
+const MOUNTS: &str = "mounts";
 
 /// What a build is set up with, whatever it builds.
 pub(crate) struct Setup {
@@ -129,6 +130,11 @@ impl Setup {
         Arc::new(RepositoryCache::new(self.registries.clone(), repository.clone(), prefix))
     }
 
+    /// Where cache mounts are: between builds in the state directory, else in that of the build.
+    pub(crate) fn mounts(&self, scratch: &Path) -> PathBuf {
+        self.kept.as_deref().unwrap_or(scratch).join(MOUNTS)
+    }
+
     /// Chooses a backend when the first RUN must be carried out.
     pub(crate) fn choose_backend(&self, choice: BackendChoice) -> Arc<Choose> {
         let scratch = self.temporary.clone();
@@ -182,7 +188,7 @@ fn unpacking() -> Unpacking {
         .lines()
         .map(|line| line.split_whitespace().filter_map(|field| field.parse().ok()).collect())
         .collect();
-    let initial = matches!(ranges.as_slice(), [range] if matches!(range.as_slice(), [0, 0, 4_294_967_295]));
+    let initial = crate::sys::in_first_user_namespace();
     let ids: u64 = ranges.iter().filter_map(|range| range.get(2)).sum();
     Unpacking {
         style: if initial { OverlayStyle::Trusted } else { OverlayStyle::User },

@@ -103,14 +103,24 @@ fn ended(status: RunStatus) -> String {
 }
 
 impl BuildError {
-    /// Whether it says only that something else stopped the build.
+    /// Whether something else failed and stopped this: that is the story to tell.
     pub(crate) fn is_consequence(&self) -> bool {
+        let cancelled = |error: &RegistryError| error.kind() == RegistryErrorKind::Cancelled;
         match self {
             Self::Cancelled | Self::OtherStage => true,
-            Self::Registry(error) | Self::Output(OutputError::Registry(error)) => {
-                error.kind() == RegistryErrorKind::Cancelled
-            }
+            Self::Registry(error) | Self::Output(OutputError::Registry(error)) => cancelled(error),
             Self::Shared(error) => error.is_consequence(),
+            _ => false,
+        }
+    }
+
+    /// Whether a registry does not have what was thought to be there.
+    pub(crate) fn is_absence(&self) -> bool {
+        match self {
+            Self::Registry(error) | Self::Output(OutputError::Registry(error)) => {
+                error.kind() == RegistryErrorKind::NotFound
+            }
+            Self::Shared(error) => error.is_absence(),
             _ => false,
         }
     }

@@ -12,11 +12,13 @@ use crate::context::{
     read_archive, select, walk,
 };
 use crate::ctx::{Ctx, Event};
-use crate::plan::{FileOp, FileOrigin, FileSource, Op, Plan, Step};
+use crate::dockerfile::RunMount;
+use crate::plan::{FileOp, FileOrigin, FileSource, Op, Plan, RunOp, Step};
 use crate::tree::{ImagePath, Kind, Tree};
 
 use super::error::{BuildError, StepPlace};
 use super::extract::Archive;
+use super::mounts::reads;
 use super::scratch::Scratch;
 
 /// Where a context is.
@@ -64,13 +66,19 @@ impl Contexts {
                 let patterns = patterns(op, step)?;
                 wanted.entry(name.clone()).or_default().extend(patterns);
             }
+            if let Op::Run(op) = &step.op {
+                for (mount, origin) in op.mounts.iter().filter(|(mount, _)| reads(mount)) {
+                    if let FileOrigin::Context(name) = origin {
+                        let pattern = path_pattern(mount.source.as_deref().unwrap_or("/"), step)?;
+                        wanted.entry(name.clone()).or_default().push(pattern);
+                    }
+                }
+            }
         }
         let mut read = BTreeMap::new();
         for (name, patterns) in wanted {
             let place = places.get(&name).unwrap_or(&ContextPlace::Empty);
-            let shown = name
-                .as_ref()
-                .map_or_else(|| "the build context".to_owned(), |name| format!("context {name}"));
+            let shown = shown(name.as_deref(), place);
             let (mut tree, ignore) = match place {
                 ContextPlace::Empty => (Tree::default(), IgnoreFile::default()),
                 ContextPlace::Directory(path, ignore_files) => {
@@ -119,6 +127,46 @@ impl Contexts {
         }
     }
 
+    /// What is at a path of a context, for a mount.
+    pub(crate) fn select_path<'a>(
+        &'a self,
+        name: &Option<String>,
+        path: &str,
+        step: &Step,
+    ) -> Result<Vec<Selected<'a>>, BuildError> {
+        let Some(context) = self.read.get(name) else { return Ok(Vec::new()) };
+        let place = Place { tree: &context.tree, name: &context.name, ignore: Some(&context.ignore) };
+        let pattern = path_pattern(path, step)?;
+        select(place, &pattern, &IgnoreFile::default()).map_err(|error| wrong(step, error.to_string(), None))
+    }
+
+    /// The same in the tree of a stage.
+    pub(crate) fn select_path_in<'a>(
+        &self,
+        tree: &'a Tree,
+        path: &str,
+        step: &Step,
+    ) -> Result<Vec<Selected<'a>>, BuildError> {
+        let place = Place { tree, name: "the stage", ignore: None };
+        let pattern = path_pattern(path, step)?;
+        select(place, &pattern, &IgnoreFile::default()).map_err(|error| wrong(step, error.to_string(), None))
+    }
+
+    /// What each mount of a RUN reads from a context; nothing for the others.
+    pub(crate) fn select_mounts<'a>(
+        &'a self,
+        op: &RunOp,
+        step: &Step,
+    ) -> Result<Vec<Vec<Selected<'a>>>, BuildError> {
+        let select = |(mount, origin): &(RunMount, FileOrigin)| match origin {
+            FileOrigin::Context(name) if reads(mount) => {
+                self.select_path(name, mount.source.as_deref().unwrap_or("/"), step)
+            }
+            _ => Ok(Vec::new()),
+        };
+        op.mounts.iter().map(select).collect()
+    }
+
     /// The same in the tree of a stage or image.
     pub(crate) fn select_in<'a>(
         &self,
@@ -148,7 +196,6 @@ fn archive(scratch: &Scratch, selected: &Selected<'_>, step: &Step) -> Result<Op
     };
     let name = format!("archive {}", selected.root);
     let failed = |error: std::io::Error| wrong(step, format!("{name}: {error}"), None);
-    // What does not begin like a tar once it is decompressed is copied as it is.
     let Some(tar) = open_archive(content).map_err(failed)? else { return Ok(None) };
     let spool = tempfile::tempfile_in(scratch.path()).map_err(failed)?;
     match read_archive(tar, spool) {
@@ -179,9 +226,30 @@ fn patterns(op: &FileOp, step: &Step) -> Result<Vec<SourcePattern>, BuildError> 
         .collect()
 }
 
+/// A mount's source: a path, not a pattern.
+fn path_pattern(path: &str, step: &Step) -> Result<SourcePattern, BuildError> {
+    let literal: String = path
+        .chars()
+        .flat_map(|c| ['\\'].into_iter().filter(move |_| "*?[\\".contains(c)).chain([c]))
+        .collect();
+    SourcePattern::parse(&literal, false).map_err(|error| wrong(step, error.to_string(), None))
+}
+
 fn wrong(step: &Step, message: String, hint: Option<String>) -> BuildError {
     let place = StepPlace { id: step.id, name: step.title.clone(), line: step.line };
     BuildError::Step { place, message, hint }
+}
+
+/// A context in words, with where it is: `the build context (/src/app)`.
+fn shown(name: Option<&str>, place: &ContextPlace) -> String {
+    let name = name.map_or_else(|| "the build context".to_owned(), |name| format!("context {name}"));
+    match place {
+        ContextPlace::Directory(path, _) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            format!("{name} ({})", path.display())
+        }
+        ContextPlace::Archive(_) | ContextPlace::Empty => name,
+    }
 }
 
 /// The rules of the first ignore file that exists: those given, which may lie anywhere, then those of the

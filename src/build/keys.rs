@@ -7,6 +7,7 @@
 //! keys, so they are found all the same.
 
 use crate::cache::{CacheKey, KeyWriter};
+use crate::dockerfile::RunMount;
 use crate::oci::{DiffId, Platform};
 use crate::plan::{FileOp, FileSource, RunOp, WorkdirOp};
 use crate::tree::{ContentHash, Entry, ImagePath, Kind};
@@ -94,8 +95,24 @@ pub(super) fn workdir(parent: &CacheKey, platform: &Platform, op: &WorkdirOp) ->
     key.finish()
 }
 
-/// The key of a RUN. Proxies are no part of it, nor is where the network leads.
-pub(super) fn run(parent: &CacheKey, platform: &Platform, op: &RunOp, network_none: bool) -> CacheKey {
+/// A mount of a RUN and what it reads.
+#[derive(Clone, Debug)]
+pub(super) struct MountInput<'a> {
+    /// The mount.
+    pub(super) mount: &'a RunMount,
+    /// The files that the command can read in it; `None` for those that hold nothing of the build.
+    pub(super) input: Option<Input<'a>>,
+}
+
+/// The key of a RUN. Proxies are no part of it, nor is where the network leads, nor are the values of
+/// secrets, nor what is in a cache mount.
+pub(super) fn run(
+    parent: &CacheKey,
+    platform: &Platform,
+    op: &RunOp,
+    mounts: &[MountInput<'_>],
+    network_none: bool,
+) -> CacheKey {
     let mut key = step(platform, "run");
     key.key("parent", parent).list("args", &op.args);
     let mut env: Vec<String> = op.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -104,6 +121,22 @@ pub(super) fn run(parent: &CacheKey, platform: &Platform, op: &RunOp, network_no
     key.number("network.none", (network_none || op.network_none).into());
     if let Some(script) = &op.script {
         key.field("script.path", &script.path).field("script.content", &script.content);
+    }
+    key.number("mounts", mounts.len() as u64);
+    for MountInput { mount, input } in mounts {
+        key.field("mount.type", mount.kind.as_str()).number("mount.ro", mount.read_only.into());
+        optional(&mut key, "mount.source", mount.source.as_deref());
+        optional(&mut key, "mount.target", mount.target.as_deref());
+        optional(&mut key, "mount.id", mount.id.as_deref());
+        optional(&mut key, "mount.env", mount.env.as_deref());
+        key.list("mount.size", mount.size.map(u64::to_le_bytes));
+        for (name, number) in [("mount.mode", mount.mode), ("mount.uid", mount.uid), ("mount.gid", mount.gid)]
+        {
+            key.list(name, number.map(u32::to_le_bytes));
+        }
+        if let Some(input) = input {
+            write_input(&mut key, input);
+        }
     }
     key.finish()
 }

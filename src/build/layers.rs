@@ -170,20 +170,7 @@ impl LayerStore {
             .scratch
             .directory(&format!("unpack-{name}"))
             .map_err(BuildError::io("create a directory for a layer"))?;
-        let (inner, into, expected) = (ctx.clone(), partial.clone(), layer.diff_id);
-        let Unpacking { style, owners } = self.unpacking;
-        let contents = self
-            .read(ctx, layer, move |tar| {
-                let options = UnpackOptions {
-                    style,
-                    owners,
-                    expected: Some(expected),
-                    below: None,
-                    limits: Limits::default(),
-                };
-                unpack(&inner, tar, &into, &options)
-            })
-            .await?;
+        let contents = self.unpack_into(ctx, layer, partial.clone()).await?;
         match std::fs::rename(&partial, &target) {
             Ok(()) => {}
             // Another build was first.
@@ -198,6 +185,31 @@ impl LayerStore {
             let _ = write_atomically(&kept.join("tocs"), &name, &bytes);
         }
         Ok(target)
+    }
+
+    async fn unpack_into(&self, ctx: &Ctx, layer: &Layer, into: PathBuf) -> Result<ChangeSet, BuildError> {
+        let (inner, expected) = (ctx.clone(), layer.diff_id);
+        let Unpacking { style, owners } = self.unpacking;
+        let work = move |tar| {
+            let options = UnpackOptions {
+                style,
+                owners,
+                expected: Some(expected),
+                below: None,
+                limits: Limits::default(),
+            };
+            unpack(&inner, tar, &into, &options)
+        };
+        self.read(ctx, layer, work).await
+    }
+
+    /// A layer that is of this build only, as a directory of this build.
+    pub(crate) async fn temporary_directory(&self, ctx: &Ctx, layer: &Layer) -> Result<PathBuf, BuildError> {
+        let into = tempfile::tempdir_in(self.scratch.path())
+            .map_err(BuildError::io("create a directory for a mount"))?
+            .keep();
+        self.unpack_into(ctx, layer, into.clone()).await?;
+        Ok(into)
     }
 
     /// Have the files that were [prepared](ContentSource::prepare) since the last call at hand.

@@ -10,6 +10,7 @@ use crate::run::Network;
 use super::error::BuildError;
 use super::inputs::Contexts;
 use super::keys::{self, Input, SelectedFile};
+use super::mounts;
 use super::resolve::BaseImage;
 
 /// The keys of one stage.
@@ -47,7 +48,14 @@ pub(crate) fn definitions(
             match &step.op {
                 Op::Config => {}
                 Op::Workdir(op) => key = keys::workdir(&key, &stage.platform, op),
-                Op::Run(op) => key = keys::run(&key, &stage.platform, op, network == Network::None),
+                Op::Run(op) => {
+                    fed |= op.mounts.iter().any(|(mount, origin)| {
+                        mounts::reads(mount) && matches!(origin, FileOrigin::Stage(_))
+                    });
+                    let selected = contexts.select_mounts(op, step)?;
+                    let inputs = mounts::definition_inputs(op, &selected, images, &all);
+                    key = keys::run(&key, &stage.platform, op, &inputs, network == Network::None);
+                }
                 Op::Files(op) => {
                     let selected;
                     let input = match &op.origin {

@@ -1,6 +1,7 @@
 //! Everything that the stages of one build share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +15,7 @@ use crate::ctx::Ctx;
 use crate::ids::StageId;
 use crate::layer::PackOptions;
 use crate::output::Output;
-use crate::plan::{Base, ImageKey, Plan};
+use crate::plan::{Base, FileOrigin, ImageKey, Plan, StagePlan};
 use crate::run::Network;
 
 use super::error::BuildError;
@@ -57,6 +58,8 @@ pub(crate) struct Session {
     pub(crate) settings: SessionSettings,
     /// What was found and what was done.
     pub(crate) counts: Counts,
+    /// Stages of which something is built whatever is recorded.
+    anew: BTreeSet<StageId>,
     stages: Mutex<BTreeMap<StageId, StageFuture>>,
     tasks: Mutex<JoinSet<Result<(), BuildError>>>,
 }
@@ -72,8 +75,53 @@ pub(crate) struct SessionSettings {
     pub(crate) no_cache_stages: BTreeSet<String>,
     /// The network of RUN steps that do not choose one.
     pub(crate) network: Network,
+    /// Where cache mounts are.
+    pub(crate) mounts: PathBuf,
+    /// Secrets by id.
+    pub(crate) secrets: BTreeMap<String, SecretSource>,
+    /// Sockets of ssh agents by id.
+    pub(crate) agents: BTreeMap<String, PathBuf>,
     /// Further lines of /etc/hosts in RUN steps.
     pub(crate) extra_hosts: Vec<(String, String)>,
+}
+
+/// Where a secret comes from.
+#[derive(Clone)]
+pub(crate) enum SecretSource {
+    /// A file, read when a step needs it.
+    File(PathBuf),
+    /// Its bytes.
+    Value(Arc<[u8]>),
+}
+
+impl std::fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Value(_) => f.write_str("Value(…)"),
+        }
+    }
+}
+
+impl SessionSettings {
+    fn looks_up(&self, stage: &StagePlan) -> bool {
+        !self.no_cache && !self.no_cache_stages.contains(&stage.name)
+    }
+}
+
+/// The stages that are not looked up, and those that are made from them.
+fn anew(plan: &Plan, settings: &SessionSettings) -> BTreeSet<StageId> {
+    let mut anew = BTreeSet::new();
+    // A stage comes after those that it is made from.
+    for (id, stage) in &plan.stages {
+        let origins = stage.steps.iter().flat_map(|step| step.op.origins());
+        let from = |origin: &FileOrigin| matches!(origin, FileOrigin::Stage(from) if anew.contains(from));
+        let on = matches!(&stage.base, Base::Stage(parent) if anew.contains(parent));
+        if on || !settings.looks_up(stage) || origins.into_iter().any(from) {
+            anew.insert(*id);
+        }
+    }
+    anew
 }
 
 /// How many steps were found, how many carried out.
@@ -139,6 +187,7 @@ impl Session {
             settings,
         } = parts;
         Self {
+            anew: anew(&plan, &settings),
             ctx,
             plan,
             images,
@@ -213,6 +262,16 @@ impl Session {
         let cause = causes.swap_remove(cause);
         drop(causes);
         Arc::try_unwrap(cause).unwrap_or_else(BuildError::Shared)
+    }
+
+    /// Whether records of the stage's steps are looked for.
+    pub(crate) fn looks_up(&self, stage: &StagePlan) -> bool {
+        self.settings.looks_up(stage)
+    }
+
+    /// Whether stage `id`, or one that it is made from, is built whatever is recorded.
+    pub(crate) fn is_anew(&self, id: StageId) -> bool {
+        self.anew.contains(&id)
     }
 
     /// Whether the layers of stage `id` are layers of the result.

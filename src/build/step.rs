@@ -14,8 +14,9 @@ use crate::tree::{ChangeSet, Tree, Users};
 
 use super::copy::{CopyOp, Inline, Source, copy};
 use super::error::{BuildError, StepPlace};
-use super::keys::{self, Input};
+use super::keys::{self, Input, MountInput};
 use super::layers::prepare;
+use super::mounts::{mounted, reads};
 use super::owner::{Owner, OwnerSpec};
 use super::probe::{image_key, selected_files};
 use super::session::Session;
@@ -51,10 +52,7 @@ pub(super) async fn carry_out(
             session.layers.fetch(&session.ctx).await?;
             packed(session, place, changes).await
         }
-        Op::Run(op) => {
-            let _ = plan;
-            ran(session, op, place, progress).await
-        }
+        Op::Run(op) => ran(session, step, op, place, progress).await,
     }
 }
 
@@ -71,7 +69,42 @@ pub(super) async fn content_key(
     Ok(match &step.op {
         Op::Config => parent,
         Op::Workdir(op) => keys::workdir(&parent, &plan.platform, op),
-        Op::Run(op) => keys::run(&parent, &plan.platform, op, session.settings.network == Network::None),
+        Op::Run(op) => {
+            let mut trees = Vec::new();
+            for (mount, origin) in &op.mounts {
+                let tree = match origin {
+                    FileOrigin::Stage(_) if reads(mount) => origin_tree(session, origin).await?,
+                    _ => Arc::default(),
+                };
+                trees.push(tree);
+            }
+            let contexts = session.contexts.select_mounts(op, step)?;
+            let mut stages = Vec::new();
+            for ((mount, origin), tree) in op.mounts.iter().zip(&trees) {
+                let source = mount.source.as_deref().unwrap_or("/");
+                stages.push(match origin {
+                    FileOrigin::Stage(_) if reads(mount) => {
+                        session.contexts.select_path_in(tree, source, step)?
+                    }
+                    _ => Vec::new(),
+                });
+            }
+            let inputs: Vec<MountInput<'_>> = op
+                .mounts
+                .iter()
+                .zip(contexts.iter().zip(&stages))
+                .map(|((mount, origin), (context, stage))| {
+                    let files = |matches| Input::Files(selected_files(std::slice::from_ref(matches)));
+                    let input = reads(mount).then(|| match origin {
+                        FileOrigin::Context(_) => files(context),
+                        FileOrigin::Stage(_) => files(stage),
+                        FileOrigin::Image(image) => Input::Whole(image_key(&session.images, image)),
+                    });
+                    MountInput { mount, input }
+                })
+                .collect();
+            keys::run(&parent, &plan.platform, op, &inputs, session.settings.network == Network::None)
+        }
         Op::Files(op) => {
             let selected;
             let tree;
@@ -83,7 +116,7 @@ pub(super) async fn content_key(
                 }
                 FileOrigin::Image(image) => Input::Whole(image_key(&session.images, image)),
                 FileOrigin::Stage(_) => {
-                    tree = origin_tree(session, op).await?;
+                    tree = origin_tree(session, &op.origin).await?;
                     name = origin_name(session, op);
                     selected = session.contexts.select_in(&tree, &name, op, step)?;
                     Input::Files(selected_files(&selected))
@@ -94,7 +127,7 @@ pub(super) async fn content_key(
     })
 }
 
-fn refused(place: &StepPlace, message: String, hint: Option<String>) -> BuildError {
+pub(super) fn refused(place: &StepPlace, message: String, hint: Option<String>) -> BuildError {
     BuildError::Step { place: place.clone(), message, hint }
 }
 
@@ -144,8 +177,8 @@ fn users_of(tree: &Tree) -> Users {
 }
 
 /// The files that a COPY reads from a stage or an image.
-async fn origin_tree(session: &Arc<Session>, op: &FileOp) -> Result<Arc<Tree>, BuildError> {
-    match &op.origin {
+async fn origin_tree(session: &Arc<Session>, origin: &FileOrigin) -> Result<Arc<Tree>, BuildError> {
+    match origin {
         FileOrigin::Stage(source) => match session.stage(*source).await {
             Ok(built) => built.tree(session).await,
             Err(error) => Err(other_stage(&error)),
@@ -175,7 +208,7 @@ async fn copied(
     let owner = owner.map_err(|error| refused(place, error.to_string(), None))?;
     let chmod = op.chmod.as_deref().map(super::chmod::Chmod::parse).transpose();
     let chmod = chmod.map_err(|error| refused(place, error.to_string(), None))?;
-    let origin = origin_tree(session, op).await?;
+    let origin = origin_tree(session, &op.origin).await?;
     let nothing = Tree::default();
     // With --link only names of users need the image below.
     let image = if op.link && !owner.as_ref().is_some_and(OwnerSpec::needs_users) {
@@ -248,6 +281,7 @@ impl Tail {
 
 async fn ran(
     session: &Arc<Session>,
+    step: &Step,
     op: &RunOp,
     place: &StepPlace,
     progress: &mut Progress,
@@ -262,7 +296,8 @@ async fn ran(
             .map_err(BuildError::io("create a directory for a step"))
     };
     let (upper, work) = (directory("upper")?, directory("work")?);
-    let mut mounts = Vec::new();
+    let held = mounted(session, step, op, place).await?;
+    let mut mounts = held.mounts.clone();
     if let Some(script) = &op.script {
         let source = directory("pipes")?.join("script");
         std::fs::write(&source, &script.content).map_err(BuildError::io("write the script of a heredoc"))?;
@@ -271,6 +306,7 @@ async fn ran(
     }
     let mut env = op.env.clone();
     env.extend(op.proxies.iter().cloned());
+    env.extend(held.env.iter().cloned());
     let network = if op.network_none { Network::None } else { session.settings.network };
     let spec = RunSpec {
         rootfs: Rootfs { lowers: lowers.clone(), upper: upper.clone(), work },
@@ -298,6 +334,8 @@ async fn ran(
         RunError::Cancelled => BuildError::Cancelled,
         error => refused(place, error.to_string(), None),
     })?;
+    // Whoever waits for a cache mount may go on now.
+    drop(held);
     session.ctx.check()?;
     if outcome.status != RunStatus::Exited(0) {
         return Err(BuildError::Command { place: place.clone(), status: outcome.status, output: tail });

@@ -39,8 +39,12 @@ pub(crate) trait CacheBackend: Send + Sync {
         limit: u64,
     ) -> BoxFuture<'a, Result<Arc<[u8]>, CacheError>>;
 
-    /// Where a record's blob is; `None` when the cache does not have it.
+    /// Where a record's blob is; `None` when the cache does not have it. Nobody is asked, so a blob that was
+    /// taken away since is given a home all the same.
     fn home(&self, descriptor: &Descriptor) -> Option<BlobHome>;
+
+    /// Where a record's blob is, having looked.
+    fn seen<'a>(&'a self, ctx: &'a Ctx, descriptor: &'a Descriptor) -> BoxFuture<'a, Option<BlobHome>>;
 
     /// Whether records may be kept, found out without keeping one.
     fn check<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Result<(), CacheError>> {
@@ -190,5 +194,10 @@ impl Found {
     /// Where a blob of the record is; `None` when the cache does not have it.
     pub(crate) fn home(&self, descriptor: &Descriptor) -> Option<BlobHome> {
         self.backend.home(descriptor)
+    }
+
+    /// The same, having looked: a record outlives its blobs.
+    pub(crate) async fn seen(&self, ctx: &Ctx, descriptor: &Descriptor) -> Option<BlobHome> {
+        self.backend.seen(ctx, descriptor).await
     }
 }

@@ -106,6 +106,14 @@ impl CacheBackend for RepositoryCache {
         // The registry took the manifest, so it had the blobs.
         Some(BlobHome::Remote(self.repository.clone()))
     }
+
+    fn seen<'a>(&'a self, ctx: &'a Ctx, descriptor: &'a Descriptor) -> BoxFuture<'a, Option<BlobHome>> {
+        Box::pin(async move {
+            let readable = self.registries.is_readable(ctx, &self.repository, &descriptor.digest).await;
+            // A failure to look is not a blob that is there.
+            readable.is_ok_and(|readable| readable).then(|| self.home(descriptor)).flatten()
+        })
+    }
 }
 
 impl From<RegistryError> for CacheError {

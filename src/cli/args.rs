@@ -179,6 +179,12 @@ pub(crate) struct BuildOptions {
     /// The network of RUN steps
     #[arg(long, value_name = "NAME", default_value = "host", help_heading = RUN)]
     pub(crate) network: NetworkName,
+    /// A secret for RUN --mount=type=secret, from a file or a variable
+    #[arg(long, value_name = "id=ID[,src=FILE|,env=NAME]", help_heading = RUN)]
+    pub(crate) secret: Vec<String>,
+    /// An ssh agent for RUN --mount=type=ssh: `default`, or ID=SOCKET
+    #[arg(long, value_name = "ID[=SOCKET]", help_heading = RUN)]
+    pub(crate) ssh: Vec<String>,
     /// A line for /etc/hosts of RUN steps
     #[arg(long, value_name = "NAME:IP", help_heading = RUN)]
     pub(crate) add_host: Vec<String>,
@@ -258,6 +264,8 @@ pub(crate) enum BackendName {
     Native,
     /// The runc runtime
     Runc,
+    /// crun
+    Crun,
 }
 
 /// `--network`
@@ -282,7 +290,7 @@ pub(crate) enum ProgressName {
     Plain,
     /// One JSON object a line
     Rawjson,
-    /// Errors only
+    /// Errors only, and the image's digest
     #[value(alias = "none")]
     Quiet,
 }
@@ -371,6 +379,8 @@ fn fill(options: &mut BuildOptions, common: &mut CommonOptions, environment: &En
         ("cache-from", &mut options.cache_from),
         ("cache-to", &mut options.cache_to),
         ("no-cache-filter", &mut options.no_cache_filter),
+        ("secret", &mut options.secret),
+        ("ssh", &mut options.ssh),
         ("add-host", &mut options.add_host),
         ("insecure", &mut common.insecure),
     ] {
@@ -468,7 +478,7 @@ mod tests {
 
     #[test]
     fn flags_of_other_builders_are_answered_by_name() {
-        for flag in ["--secret=id=x", "--squash", "--destination=r", "--memory=1g"] {
+        for flag in ["--shm-size=1m", "--squash", "--destination=r", "--memory=1g"] {
             let Err(Stop::Refused(failure)) = parse_line(&["build", flag, "."]) else { panic!("{flag}") };
             let name = flag.split('=').next().unwrap();
             assert!(failure.message.contains(name), "{}", failure.message);

@@ -93,7 +93,6 @@ const REFUSED: &[(&str, Word)] = &[
     ("retry", ByDesign("registries are asked again by themselves")),
     ("retry-delay", ByDesign("registries are asked again by themselves")),
     ("save-stages", NotYet),
-    ("secret", NotYet),
     ("security-opt", NotYet),
     ("shm-size", NotYet),
     ("sign-by", NotYet),
@@ -104,7 +103,6 @@ const REFUSED: &[(&str, Word)] = &[
     ("source-date-epoch", USE_EPOCH),
     ("squash", NotYet),
     ("squash-all", NotYet),
-    ("ssh", NotYet),
     ("stdin", NotYet),
     ("tar-path", Instead("-o type=docker,dest=FILE")),
     ("tarPath", Instead("-o type=docker,dest=FILE")),
@@ -244,7 +242,7 @@ mod tests {
         let failure = refusal("--destination=registry/x").unwrap();
         assert_eq!(failure.message, "--destination is not a flag of ocistage");
         assert_eq!(failure.hints, ["use -t REF with --push"]);
-        assert_eq!(refusal("--secret").unwrap().message, "--secret is not supported yet");
+        assert_eq!(refusal("--shm-size").unwrap().message, "--shm-size is not supported yet");
         assert!(refusal("-m").unwrap().message.starts_with("-m is not supported by design"));
         assert!(refusal("--nonsense").is_none());
     }

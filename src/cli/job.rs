@@ -13,7 +13,7 @@ use ocistage::{
     PushReport, PushRequest,
 };
 
-use super::args::{self, BuildOptions, Command, CommonOptions, Stop};
+use super::args::{self, BuildOptions, Command, CommonOptions, ProgressName, Stop};
 use super::environment::Environment;
 use super::failure::Failure;
 use super::render::{Renderer, Summary, Tally, choose};
@@ -108,7 +108,9 @@ fn job(
     let files = ResultFiles { image_id, metadata: common.metadata_file.clone() };
     files.prepare()?;
     let renderer = choose(common.progress, common.quiet, environment);
-    Ok(Job { work, files, renderer, quiet: common.quiet })
+    // As in buildx, whoever asked for no progress wants the digest.
+    let quiet = common.quiet || common.progress == Some(ProgressName::Quiet);
+    Ok(Job { work, files, renderer, quiet })
 }
 
 fn failed(failure: &Failure) -> ExitCode {

@@ -28,6 +28,7 @@ mod render;
 mod report;
 mod request;
 mod results;
+mod secret;
 mod spool;
 
 pub(crate) use job::{Job, cannot_start, carry_out, prepare, runs_commands};

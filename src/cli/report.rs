@@ -40,6 +40,9 @@ fn error_lines(error: &Error, step: Option<&str>) -> String {
         let _ = writeln!(out, "  in {}", visible(step));
     }
     if let Some(source) = error.source_text() {
+        if let Some(line) = error.line() {
+            let _ = writeln!(out, "  at {}:{line}", visible(source.name()));
+        }
         for diagnostic in error.diagnostics() {
             let drawn = diagnostic.render_plain(source);
             // The headline tells the story once.

@@ -19,6 +19,7 @@ use super::cache::{self, Direction};
 use super::context::{self, Stdin};
 use super::environment::Environment;
 use super::failure::Failure;
+use super::secret;
 use super::spool::Spool;
 use asked::Asked;
 pub(crate) use push::{PushForm, push, push_form};
@@ -106,11 +107,18 @@ pub(crate) fn build(
             BackendName::Auto => BackendChoice::Auto,
             BackendName::Native => BackendChoice::Native,
             BackendName::Runc => BackendChoice::Runc,
+            BackendName::Crun => BackendChoice::Crun,
         },
         network: match options.network {
             NetworkName::Host => NetworkRequest::Host,
             NetworkName::None => NetworkRequest::None,
         },
+        secrets: options
+            .secret
+            .iter()
+            .map(|text| secret::secret(text, environment))
+            .collect::<Result<_, _>>()?,
+        ssh: options.ssh.iter().map(|text| secret::agent(text, environment)).collect::<Result<_, _>>()?,
         extra_hosts: options.add_host.iter().map(|text| extra_host(text)).collect::<Result<_, _>>()?,
         jobs: match options.jobs {
             Some(0) => return Err(Failure::input("--jobs 0: at least one piece of work is done at a time")),

@@ -22,6 +22,7 @@ mod glob;
 mod hash;
 mod ignore;
 mod pattern;
+mod remote;
 mod root;
 mod select;
 mod walk;
@@ -31,6 +32,10 @@ pub(crate) use glob::PatternError;
 pub(crate) use hash::hash_files;
 pub(crate) use ignore::IgnoreFile;
 pub(crate) use pattern::SourcePattern;
+pub(crate) use remote::{
+    Checkout, Commit, Download, Downloader, Git, GitAsked, GitSource, Identity, RemoteError, RemoteErrorKind,
+    UrlSource,
+};
 pub(crate) use root::Root;
 pub(crate) use select::{Place, Selected, select};
 pub(crate) use walk::walk;

@@ -504,7 +504,8 @@ impl Stages {
         ImageKey { name, platform: self.settings.target_platform.clone() }
     }
 
-    pub(super) fn build_args(&self) -> &BTreeMap<String, String> {
-        &self.settings.build_args
+    /// The value of a global ARG or platform argument.
+    pub(crate) fn global(&self, name: &str) -> Option<&str> {
+        self.globals.get(name)
     }
 }

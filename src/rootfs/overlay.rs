@@ -115,8 +115,14 @@ fn overlay(
     if !in_first_user_namespace() {
         options.push(("userxattr", ""));
     }
-    new_filesystem("overlay", &options, MountAttributes::default())
-        .or_else(|refused| old_way(&lowers, &options, mounting).map_err(|_| refused.reason))
+    new_filesystem("overlay", &options, MountAttributes::default()).or_else(|refused| {
+        // The kernel names directories as we named them to it.
+        let mut reason = refused.reason;
+        if let Some((upper, work)) = &writable {
+            reason = reason.replace(upper, "the upper directory").replace(work, "the work directory");
+        }
+        old_way(&lowers, &options, mounting).map_err(|_| reason)
+    })
 }
 
 /// The upper directory must say by itself what changed: no references to lower layers in place of files or

@@ -53,7 +53,10 @@ fn tried(backend: &dyn RunBackend, scratch: &Path, program: &[u8]) -> Result<(),
             let said = String::from_utf8_lossy(&said);
             Err(format!("the probe ended with {:?}: {}", outcome.status, said.trim()))
         }
-        Err(error) => Err(error.to_string()),
+        // The directory of one probe says nothing to anybody.
+        Err(error) => {
+            Err(error.to_string().replace(&*directory.path().to_string_lossy(), &scratch.to_string_lossy()))
+        }
     }
 }
 

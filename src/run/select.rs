@@ -60,10 +60,24 @@ impl FromStr for BackendChoice {
 
 /// No backend works, or not the one that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no way to carry out RUN here: {}", .refused.iter().map(|(name, why)| format!("{name}: {why}")).collect::<Vec<_>>().join("; "))]
+#[error("no way to carry out RUN here: {}", said(.refused))]
 pub(crate) struct NoBackend {
     /// What was tried, in order, and why it was refused.
     pub(crate) refused: Vec<(&'static str, String)>,
+}
+
+/// Each reason once, with the names of those that it holds for.
+fn said(refused: &[(&'static str, String)]) -> String {
+    let mut reasons: Vec<(Vec<&str>, &str)> = Vec::new();
+    for (name, reason) in refused {
+        match reasons.iter_mut().find(|(_, known)| known == reason) {
+            Some((names, _)) => names.push(name),
+            None => reasons.push((vec![name], reason)),
+        }
+    }
+    let lines: Vec<String> =
+        reasons.iter().map(|(names, reason)| format!("{}: {reason}", names.join(", "))).collect();
+    lines.join("; ")
 }
 
 /// Probe what was asked for. On success the backend and, in a few words, why it.
@@ -96,4 +110,29 @@ pub(crate) fn select(
         }
     }
     Err(NoBackend { refused })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_holds_for_several_is_said_once() {
+        let refused = [("native", "no overlay"), ("runc", "not installed"), ("crun", "no overlay")];
+        let refused = NoBackend { refused: refused.map(|(name, why)| (name, why.to_owned())).to_vec() };
+        assert_eq!(
+            refused.to_string(),
+            "no way to carry out RUN here: native, crun: no overlay; runc: not installed"
+        );
+    }
+
+    #[test]
+    fn choices_are_read_as_they_are_written() {
+        assert_eq!("runc".parse(), Ok(BackendChoice::Runc));
+        assert_eq!(BackendChoice::default().to_string(), "auto");
+        assert_eq!(
+            "docker".parse::<BackendChoice>(),
+            Err("unknown backend \"docker\"; there are auto, native, runc, crun".to_owned())
+        );
+    }
 }

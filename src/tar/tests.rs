@@ -353,7 +353,7 @@ fn what_gnu_tar_writes_in_any_format_is_read() {
 fn what_we_write_is_read_by_others() {
     let directory = tempfile::tempdir().unwrap();
     let long = ["l".repeat(90), "m".repeat(90), "n".repeat(120)].join("/");
-    let mut members = vec![
+    let mut members = [
         file("ünïcode".as_bytes(), 0),
         file(long.as_bytes(), 5),
         file(&[b"p".repeat(90), b"q".repeat(90)].join(&b'/'), 0),

@@ -16,8 +16,10 @@ mod diagnostic;
 mod source;
 mod span;
 mod suggest;
+mod userinfo;
 
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use source::Source;
 pub use span::{LineRange, Position, Span};
 pub use suggest::{shortened, suggest};
+pub use userinfo::without_userinfo;

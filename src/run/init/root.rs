@@ -15,7 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Timespec, Timestamps};
+use rustix::fs::{CWD, FileType, OFlags, Timespec, Timestamps, XattrFlags, fgetxattr, flistxattr, setxattr};
+use rustix::io::Errno;
 
 use super::super::request::{During, Report, Request};
 use super::super::user::{Identity, identity};
@@ -49,6 +50,9 @@ struct Target {
 /// The directories that are mounted over in every step. They must be what they seem: a link there could only
 /// be meant to mislead.
 const DIRECTORIES: [&str; 3] = ["proc", "sys", "dev"];
+
+/// What Linux allows for the value of an extended attribute, and for the list of names.
+const ATTRIBUTE_LIMIT: usize = 64 << 10;
 
 /// The files that are mounted over in every step; the names are also those in the step's memory.
 pub(super) const FILES: [(&str, &str); 2] = [("resolv.conf", "/etc/resolv.conf"), ("hosts", "/etc/hosts")];
@@ -172,7 +176,8 @@ fn make_layer(layer: &Path, inside: &Inside, missing: &[(Place, bool)]) -> Resul
             // As an overlay shows it: the topmost layer that has the directory decides.
             if index < place.existing {
                 let shown = || format!("look at /{} in the image", place_text(place, index + 1));
-                copied.push((path.clone(), inside.handle(&place.path(index + 1)).during(shown)?));
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                copied.push((path.clone(), inside.open(&place.path(index + 1), flags).during(shown)?));
             }
         }
     }
@@ -188,11 +193,33 @@ fn copy_attributes(path: &Path, original: &OwnedFd) -> Result<(), Report> {
     let stat = rustix::fs::fstat(original).during(what)?;
     std::os::unix::fs::chown(path, Some(stat.st_uid), Some(stat.st_gid)).during(what)?;
     chmod(path, stat.st_mode & 0o7777)?;
+    copy_extended(path, original).during(what)?;
     let times = Timestamps {
         last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
         last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
     };
     rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::empty()).during(what)
+}
+
+/// Extended attributes, but for those of the overlay itself and of security modules, which label by
+/// themselves.
+fn copy_extended(path: &Path, original: &OwnedFd) -> rustix::io::Result<()> {
+    let mut names = vec![0_u8; ATTRIBUTE_LIMIT];
+    let length = match flistxattr(original, &mut names[..]) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let own = [&b"trusted.overlay."[..], b"user.overlay.", b"security."];
+        if own.iter().any(|prefix| name.starts_with(prefix)) {
+            continue;
+        }
+        let mut value = vec![0_u8; ATTRIBUTE_LIMIT];
+        let length = fgetxattr(original, name, &mut value[..])?;
+        setxattr(path, name, &value[..length], XattrFlags::empty())?;
+    }
+    Ok(())
 }
 
 fn place_text(place: &Place, count: usize) -> String {

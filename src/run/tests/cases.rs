@@ -201,9 +201,14 @@ fn resolver_and_hosts_are_there_and_not_in_the_layer(mut rig: Rig) {
     assert_ne!(rig.sh("echo x > /etc/hosts").status, RunStatus::Exited(0));
     // A change beside them is the only thing that the layer gets, with the directory as it was.
     super::rig::chmod(&rig.path("layer/etc"), 0o711);
+    let none = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(rig.path("layer/etc"), "user.mine", b"kept", none).unwrap();
     rig.sh("echo x > /etc/motd");
     assert_eq!(rig.changed(), ["etc d", "etc/motd f"]);
     assert_eq!(std::fs::metadata(rig.path("upper/etc")).unwrap().mode() & 0o7777, 0o711);
+    let mut value = [0_u8; 4];
+    rustix::fs::getxattr(rig.path("upper/etc"), "user.mine", &mut value).unwrap();
+    assert_eq!(&value, b"kept");
 }
 
 fn mount_points_leave_nothing_behind(mut rig: Rig) {

@@ -132,7 +132,7 @@ fn nothing_outlives_a_builder_that_is_killed() {
         let mark = directory.path().join("mark");
         std::fs::create_dir(&mark).unwrap();
         let mut builder = Command::new("/proc/self/exe")
-            .args(["--exact", "run::tests::environments::sleeps", "--ignored"])
+            .args(["--exact", "run::tests::environments::sleeps"])
             .envs([(TEST_ENTER, "1"), ("SLEEP_BACKEND", backend)])
             .env("SLEEP_MARK", &mark)
             .env("TMPDIR", directory.path())
@@ -167,7 +167,6 @@ fn nothing_outlives_a_builder_that_is_killed() {
 
 /// The inner part of the above.
 #[test]
-#[ignore = "the inner part of another test"]
 fn sleeps() {
     let (Some(mark), Ok(backend)) = (std::env::var_os("SLEEP_MARK"), std::env::var("SLEEP_BACKEND")) else {
         return;
