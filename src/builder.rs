@@ -120,14 +120,15 @@ impl Builder {
         let definitions = definitions(&plan, &images, &contexts, network)?;
         let caches = setup.caches(request)?;
         let blobs = setup.blobs(request, &scratch)?;
+        let destinations = Destinations::new(request, &setup, &caches_repositories(request))?;
         let layers = LayerStore::new(
             setup.registries.clone(),
             caches.clone(),
             Arc::clone(&scratch),
             setup.kept.clone(),
             setup.unpacking,
+            destinations.blobs(&blobs),
         );
-        let destinations = Destinations::new(request, &setup, &caches_repositories(request))?;
         let pack = PackOptions {
             compression: request.compression,
             level: request.compression_level,
