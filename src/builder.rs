@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{
-    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Resolver, Runner, Scratch, SecretSource,
-    Session, SessionParts, SessionSettings, Substitute, assemble, build_key, definitions, record_stages,
-    recorded_image,
+    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Preflight, Resolver, Runner, Scratch,
+    SecretSource, Session, SessionParts, SessionSettings, Substitute, assemble, build_key, definitions,
+    record_stages, recorded_image,
 };
 use crate::cache::{CacheKey, Record, RecordBlob, RecordName};
 use crate::ctx::{Ctx, Event, EventSink};
@@ -145,6 +145,7 @@ impl Builder {
             layers,
             runner: Runner::new(setup.choose_backend(request.backend)),
             outputs: destinations.early(),
+            preflight: Preflight::new(setup.registries.clone(), destinations.repositories()),
             blobs,
             scratch,
             settings: SessionSettings {

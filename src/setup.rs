@@ -241,6 +241,11 @@ impl Destinations {
         self.registry.iter().cloned().collect()
     }
 
+    /// Repositories that the image is pushed to, each once.
+    pub(crate) fn repositories(&self) -> Vec<Repository> {
+        self.pushed_to.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Bring the image everywhere; its names.
     pub(crate) async fn export(&self, session: &Session, image: &Image) -> Result<Vec<String>, BuildError> {
         let mut names = Vec::new();

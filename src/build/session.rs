@@ -21,6 +21,7 @@ use crate::run::Network;
 use super::error::BuildError;
 use super::inputs::Contexts;
 use super::layers::LayerStore;
+use super::preflight::Preflight;
 use super::probe::Definitions;
 use super::resolve::BaseImage;
 use super::runner::Runner;
@@ -47,6 +48,8 @@ pub(crate) struct Session {
     pub(crate) runner: Runner,
     /// Told of layers as soon as they exist.
     pub(crate) outputs: Vec<Arc<dyn Output>>,
+    /// Asked before the first step is carried out.
+    pub(crate) preflight: Preflight,
     /// New layers' blobs.
     pub(crate) blobs: Layout,
     /// Temporary files.
@@ -159,6 +162,7 @@ pub(crate) struct SessionParts {
     pub(crate) layers: LayerStore,
     pub(crate) runner: Runner,
     pub(crate) outputs: Vec<Arc<dyn Output>>,
+    pub(crate) preflight: Preflight,
     pub(crate) blobs: Layout,
     pub(crate) scratch: Arc<Scratch>,
     pub(crate) settings: SessionSettings,
@@ -177,6 +181,7 @@ impl Session {
             layers,
             runner,
             outputs,
+            preflight,
             blobs,
             scratch,
             settings,
@@ -192,6 +197,7 @@ impl Session {
             layers,
             runner,
             outputs,
+            preflight,
             blobs,
             scratch,
             settings,
@@ -296,6 +302,14 @@ impl Session {
             result
         };
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(watched);
+    }
+
+    /// A step is about to be carried out: find out beside it whether its result can be kept.
+    pub(super) fn preflight(self: &Arc<Self>) {
+        if self.preflight.is_due() {
+            let session = Arc::clone(self);
+            self.spawn(async move { Ok(session.preflight.ask(&session.ctx, &session.caches).await?) });
+        }
     }
 
     /// Wait for all that was spawned; the first failure.

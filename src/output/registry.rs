@@ -6,7 +6,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 
 use crate::ctx::{Ctx, Event};
 use crate::layer::{BlobHome, Image, Layer};
-use crate::oci::{Descriptor, Reference, Repository};
+use crate::oci::{Descriptor, Digest, Reference, Repository};
 use crate::registry::{Registries, RegistryError, from_bytes, from_file};
 
 use super::backend::{Exported, Output, OutputError};
@@ -72,6 +72,27 @@ impl RegistryOutput {
         Ok(())
     }
 
+    /// Have all blobs of `image` in `target`. What was mounted, or said to be there, must be readable: a
+    /// registry's word that it has a blob may be older than the blob's end.
+    async fn bring(&self, ctx: &Ctx, target: &Repository, image: &Image) -> Result<(), RegistryError> {
+        self.send_all(ctx, target, image).await?;
+        let lost = try_join_all(blobs(image).map(|blob| self.is_lost(ctx, target, &blob.digest))).await?;
+        if lost.contains(&true) {
+            self.send_all(ctx, target, image).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the blob can not be read from `target`; then it will be sent the next time, whatever the
+    /// registry says.
+    async fn is_lost(&self, ctx: &Ctx, target: &Repository, digest: &Digest) -> Result<bool, RegistryError> {
+        let readable = self.registries.is_readable(ctx, target, digest).await?;
+        if !readable {
+            self.registries.distrust(target, digest).await;
+        }
+        Ok(!readable)
+    }
+
     /// Tag the image in one repository. Where the tag names it already, no blob is asked for: the registry
     /// looks for them itself when it is given the manifest once more.
     async fn tag(&self, ctx: &Ctx, reference: &Reference, image: &Image) -> Result<(), RegistryError> {
@@ -81,26 +102,30 @@ impl RegistryOutput {
         let selector = reference.tag.clone().unwrap_or_else(|| reference.selector());
         let target = &reference.repository;
         if self.registries.manifest_digest(ctx, target, &selector).await? != Some(digest) {
-            self.send_all(ctx, target, image).await?;
+            self.bring(ctx, target, image).await?;
         }
         let media_type = &manifest.descriptor().media_type;
-        let put = self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes()).await;
-        match put {
+        let put = || self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes());
+        match put().await {
             // What was said to be present is not: forget that, send again, once.
-            Err(RegistryError::BlobsUnknown { .. }) => {
-                for descriptor in std::iter::once(image.config.descriptor())
-                    .chain(image.layers.iter().map(|layer| &layer.descriptor))
-                {
-                    self.registries.distrust(target, &descriptor.digest).await;
+            Err(RegistryError::BlobsUnknown { digests, .. }) => {
+                let unknown = |blob: &&Descriptor| digests.is_empty() || digests.contains(&blob.digest);
+                for blob in blobs(image).filter(unknown) {
+                    self.registries.distrust(target, &blob.digest).await;
                 }
-                self.send_all(ctx, target, image).await?;
-                self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes()).await?;
+                self.bring(ctx, target, image).await?;
+                put().await?;
             }
             other => _ = other?,
         }
         ctx.emit(&Event::Tagged { name: reference.to_string(), digest });
         Ok(())
     }
+}
+
+/// The blobs that the manifest of `image` names.
+fn blobs(image: &Image) -> impl Iterator<Item = &Descriptor> {
+    std::iter::once(image.config.descriptor()).chain(image.layers.iter().map(|layer| &layer.descriptor))
 }
 
 /// Where a blob's bytes are.

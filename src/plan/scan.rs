@@ -235,7 +235,9 @@ fn open_stage(
     };
     let platform = match &base {
         BaseName::Stage(used) => before[used.0].platform.clone(),
-        BaseName::Scratch | BaseName::Image(_) => platform,
+        // Nothing has no platform to choose: the image is for the target.
+        BaseName::Scratch => settings.target_platform.clone(),
+        BaseName::Image(_) => platform,
     };
     let name = from.alias.as_ref().map_or_else(|| format!("stage-{id}"), |alias| alias.text.to_lowercase());
     StageSource {

@@ -1,6 +1,8 @@
 //! What goes over the wire when an image is pushed, what is spared, and what a registry may do meanwhile.
 
-use crate::support::{Build, Exchange, Fault, Image, Registry, Scratch, base64, copy_image, inspect};
+use crate::support::{
+    Build, Exchange, Fault, Image, Registry, Scratch, base64, copy_image, inspect, needs_root,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -123,6 +125,41 @@ fn a_mount_that_becomes_an_upload_session_is_used_as_one() {
     registry.fault(Fault::on("POST", "mount=").times(100).refuse_mount());
     small(&registry).tag(&registry.at("app:1")).ok();
     assert_eq!(Image::pull(&registry.past("app:1")).node("bin/sh").link, "busybox");
+}
+
+#[test]
+fn what_a_registry_only_says_it_has_is_sent_all_the_same() {
+    // Its memory of blobs outlived them: it says that they are there, or that it mounted them.
+    let registry = Registry::start();
+    registry.fault(Fault::on("HEAD", "/v2/app/blobs/").times(100).answer(200, "", ""));
+    small(&registry).tag(&registry.at("app:1")).ok();
+    assert_eq!(Image::pull(&registry.past("app:1")).text("etc/greeting"), "hello\n");
+    let registry = Registry::start();
+    registry.fault(Fault::on("POST", "mount=").times(100).answer(201, "", ""));
+    small(&registry).tag(&registry.at("app:1")).ok();
+    assert_eq!(Image::pull(&registry.past("app:1")).node("bin/sh").link, "busybox");
+}
+
+#[test]
+fn who_may_not_push_hears_of_it_before_the_steps_are_done() {
+    if !needs_root() {
+        return;
+    }
+    let registry = Registry::start();
+    registry.ask_for_tokens();
+    let dockerfile = format!("FROM {}\nRUN sleep 600\n", registry.at("base/busybox:1"));
+    let refused = Build::of(&dockerfile).push().tag(&registry.at("app:1")).exits(77);
+    refused.says(&["a push to", "no credential for"]);
+    assert_eq!(registry.asked("PUT", "/manifests/"), 0);
+}
+
+#[test]
+fn nobody_is_asked_for_leave_when_there_is_nothing_to_do() {
+    let registry = Registry::start();
+    small(&registry).tag(&registry.at("app:1")).ok();
+    registry.reset();
+    small(&registry).tag(&registry.at("app:1")).ok();
+    assert_eq!(registry.asked("POST", "/blobs/uploads/"), 0);
 }
 
 #[test]
