@@ -13,12 +13,13 @@ use crate::build::{
     record_stages, recorded_image,
 };
 use crate::cache::{CacheKey, Record, RecordBlob, RecordName};
+use crate::check::{is_of_a_rule, judged};
 use crate::ctx::{Ctx, Event, EventSink};
 use crate::dockerfile::parse;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Image, PackOptions};
 use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
-use crate::plan::{ImageKey, LowerSettings, MountSupport, Plan, ScanSettings, lower, scan};
+use crate::plan::{ImageKey, LowerSettings, MountSupport, Plan, ScanSettings, lint, lower, scan};
 use crate::request::{
     BuildRequest, ContextRequest, NamedContext, NetworkRequest, PushRequest, SecretRequest,
 };
@@ -206,7 +207,12 @@ async fn plan(
             [only] => format!("{}: {}", source.name(), only.message),
             errors => format!("{}: {} errors", source.name(), errors.len()),
         };
-        Error::new(ErrorKind::Input, message).with_diagnostics(source, errors)
+        // A file may make its rules errors; it can be read all the same.
+        let kind = match errors.iter().all(is_of_a_rule) {
+            true => ErrorKind::Step,
+            false => ErrorKind::Input,
+        };
+        Error::new(kind, message).with_diagnostics(source, errors)
     };
     let parsed = parse(source);
     let mut diagnostics = parsed.diagnostics;
@@ -227,6 +233,7 @@ async fn plan(
     let Some(mut stages) = scan(&parsed.file, settings, &mut diagnostics) else {
         return Err(refused(diagnostics));
     };
+    diagnostics.extend(lint(&parsed.file, &stages));
     let resolver = Resolver {
         registries: setup.registries.clone(),
         substitutes: substitutes(request),
@@ -260,10 +267,18 @@ async fn plan(
         ..LowerSettings::default()
     };
     let plan = lower(&stages, &configs(&images), &settings, &mut diagnostics);
-    let Some(plan) = plan else { return Err(refused(diagnostics)) };
+    let diagnostics = judged(&parsed.file, &request.build_args, diagnostics);
+    let Some(plan) = plan.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)) else {
+        return Err(refused(diagnostics));
+    };
     for warning in diagnostics.iter().filter(|finding| !finding.is_error()) {
-        let line = warning.span().map_or(0, |span| source.line_of(span.start));
-        ctx.warn(format!("{}:{line}: {}: {}", source.name(), warning.code, warning.message));
+        ctx.warn(match warning.span() {
+            Some(span) => {
+                let line = source.line_of(span.start);
+                format!("{}:{line}: {}: {}", source.name(), warning.code, warning.message)
+            }
+            None => warning.message.clone(),
+        });
     }
     let steps =
         plan.stages.values().flat_map(|stage| &stage.steps).filter(|step| step.op.makes_layer()).count();
