@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{
-    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Resolver, Runner, Scratch, SecretSource,
+    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Preflight, Resolver, Runner, Scratch, SecretSource,
     Session, SessionParts, SessionSettings, Substitute, assemble, build_key, definitions, record_stages,
     recorded_image,
 };
-use crate::cache::{Record, RecordBlob, RecordName};
+use crate::cache::{CacheKey, Record, RecordBlob, RecordName};
 use crate::ctx::{Ctx, Event, EventSink};
 use crate::dockerfile::parse;
 use crate::error::{Error, ErrorKind};
@@ -82,7 +82,7 @@ impl Builder {
         let ctx = Ctx::new(events, self.cancel.child_token(), jobs);
         let result = self.carry_out(&ctx, &request, jobs).await;
         ctx.cancel();
-        let built = result.map_err(|error| self.named(error))?;
+        let built = result.map_err(|error| self.named(error.of_source(&request.dockerfile)))?;
         Ok(BuildReport { elapsed: started.elapsed(), ..built })
     }
 
@@ -145,6 +145,7 @@ impl Builder {
             layers,
             runner: Runner::new(setup.choose_backend(request.backend)),
             outputs: destinations.early(),
+            preflight: Preflight::new(setup.registries.clone(), destinations.repositories()),
             blobs,
             scratch,
             settings: SessionSettings {
@@ -172,7 +173,7 @@ impl Builder {
         session.caches.flush(ctx);
         match (result, finished) {
             // What ran beside the build stopped it: that is the cause.
-            (Err(BuildError::Cancelled | BuildError::OtherStage), Err(cause)) => Err(cause.into()),
+            (Err(error), Err(cause)) if error.is_consequence() => Err(cause.into()),
             (Err(error), _) => Err(error.into()),
             (Ok(_), Err(error)) => Err(error.into()),
             (Ok(report), Ok(())) => Ok(report),
@@ -236,7 +237,10 @@ async fn plan(
             stages.images().into_iter().filter(|key| !images.contains_key(key)).collect();
         let done = open.is_empty();
         let found = resolver.resolve(ctx, open).await.map_err(|(key, error)| {
-            let error = Error::from(error);
+            let error = match stages.line_naming(&key) {
+                Some(line) => Error::from(error).at_line(line),
+                None => Error::from(error),
+            };
             match stages.near_stage(&key.name) {
                 Some(near) => error.hint(format!("did you mean the stage `{near}`?")),
                 None => error,
@@ -251,6 +255,7 @@ async fn plan(
     let settings = LowerSettings {
         build_args: request.build_args.clone(),
         mounts: MountSupport { bind: true, cache: true, tmpfs: true, secret: true, ssh: true },
+        network_none: request.network == NetworkRequest::None,
         ..LowerSettings::default()
     };
     let plan = lower(&stages, &configs(&images), &settings, &mut diagnostics);
@@ -327,40 +332,44 @@ async fn bring(
     let plan = session.plan.target();
     let key = build_key(session, plan, &request.labels, &request.annotations);
     let looked_up = !session.settings.no_cache && session.settings.no_cache_stages.is_empty();
-    let mut known = None;
-    if looked_up && let Some(found) = session.caches.lookup(&session.ctx, &RecordName::Build(key)).await {
-        known = recorded_image(session, &found).await.map(|(config, stage)| Image {
-            manifest: found.manifest.clone(),
-            config,
-            layers: stage.layers,
-        });
+    let known = if looked_up { known_build(session, key).await } else { None };
+    if let Some(image) = known {
+        session.ctx.emit(&Event::BuildCached { digest: image.manifest.descriptor().digest });
+        match destinations.export(session, &image).await {
+            Ok(names) => {
+                let steps = session.plan.stages.values().flat_map(|stage| &stage.steps);
+                session.counts.add_cached(steps.filter(|step| step.op.makes_layer()).count());
+                return Ok(report(session, &image, names));
+            }
+            // The record outlived its layers; they are looked for one by one, or made.
+            Err(error) if error.is_absence() => {
+                session.ctx.warn(format!("the cache knows this image but has lost a part of it: {error}"));
+            }
+            Err(error) => return Err(error),
+        }
     }
-    let recorded = known.is_some();
-    let image = match known {
-        Some(image) => {
-            let steps = session.plan.stages.values().flat_map(|stage| &stage.steps);
-            session.counts.add_cached(steps.filter(|step| step.op.makes_layer()).count());
-            session.ctx.emit(&Event::BuildCached { digest: image.manifest.descriptor().digest });
-            image
-        }
-        None => {
-            let built = session.stage(session.plan.target).await;
-            let built = match built {
-                Ok(built) => built,
-                Err(error) => return Err(session.failure(error).await),
-            };
-            assemble(plan, &built.image, &request.labels, &request.annotations)
-        }
+    let built = match session.stage(session.plan.target).await {
+        Ok(built) => built,
+        Err(error) => return Err(session.failure(error).await),
     };
+    let image = assemble(plan, &built.image, &request.labels, &request.annotations);
     let names = destinations.export(session, &image).await?;
-    if !recorded {
-        let image = destinations.rehomed(&image);
-        record_build(session, key, &image).await;
-        record_stages(session, |layer| destinations.rehomed_layer(layer)).await;
-    }
+    record_build(session, key, &destinations.rehomed(&image)).await;
+    record_stages(session, |layer| destinations.rehomed_layer(layer)).await;
+    Ok(report(session, &image, names))
+}
+
+/// The image that is recorded for the whole build.
+async fn known_build(session: &Session, key: CacheKey) -> Option<Image> {
+    let found = session.caches.lookup(&session.ctx, &RecordName::Build(key)).await?;
+    let (config, stage) = recorded_image(session, &found).await?;
+    Some(Image { manifest: found.manifest.clone(), config, layers: stage.layers })
+}
+
+fn report(session: &Session, image: &Image, names: Vec<String>) -> BuildReport {
     let (cached_steps, executed_steps) = session.counts.get();
     let config = image.config.value();
-    Ok(BuildReport {
+    BuildReport {
         manifest: image.manifest.descriptor().clone(),
         config_digest: image.config.descriptor().digest,
         platform: Platform::new(&config.os, &config.architecture, config.variant.as_deref()),
@@ -368,10 +377,10 @@ async fn bring(
         cached_steps,
         executed_steps,
         elapsed: Duration::ZERO,
-    })
+    }
 }
 
-async fn record_build(session: &Session, key: crate::cache::CacheKey, image: &Image) {
+async fn record_build(session: &Session, key: CacheKey, image: &Image) {
     let config = RecordBlob::Bytes(image.config.descriptor().clone(), Arc::clone(image.config.bytes()));
     let layers =
         image.layers.iter().map(|layer| RecordBlob::Home(layer.descriptor.clone(), layer.home.clone()));

@@ -68,6 +68,18 @@ impl Error {
         self
     }
 
+    /// A failure of the build that this source describes: lines are its lines.
+    pub(crate) fn of_source(mut self, source: &Source) -> Self {
+        self.inner.source.get_or_insert_with(|| source.clone());
+        self
+    }
+
+    /// At this line of the Dockerfile.
+    pub(crate) fn at_line(mut self, line: usize) -> Self {
+        self.inner.line = Some(line);
+        self
+    }
+
     /// At a step, which stands at this line of the Dockerfile.
     pub(crate) fn at_step(mut self, step: StepId, line: usize) -> Self {
         self.inner.step = Some(step);
@@ -97,7 +109,7 @@ impl Error {
         self.inner.step
     }
 
-    /// The line in the Dockerfile of the step that failed, from 1.
+    /// The line in the Dockerfile of what failed, from 1.
     pub fn line(&self) -> Option<usize> {
         self.inner.line
     }
@@ -107,7 +119,7 @@ impl Error {
         &self.inner.diagnostics
     }
 
-    /// The text that the diagnostics point into.
+    /// The text that the line and the diagnostics are of.
     pub fn source_text(&self) -> Option<&Source> {
         self.inner.source.as_ref()
     }

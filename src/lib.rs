@@ -11,6 +11,7 @@ mod blob;
 mod build;
 mod builder;
 mod cache;
+mod check;
 mod context;
 mod ctx;
 pub mod dockerfile;
@@ -33,6 +34,10 @@ pub mod text;
 mod tree;
 
 pub use builder::{BuildReport, Builder, PushReport};
+pub use check::{
+    CheckReport, CheckRequest, CheckRule, CheckVerdict, Outline, OutlineArgument, OutlineMount, Target,
+    check, check_rules,
+};
 pub use ctx::{Event, EventSink, MissReason, OutputStream, Transfer};
 pub use error::{Error, ErrorKind};
 pub use ids::{StageId, StepId};

@@ -188,7 +188,7 @@ fn unpacking() -> Unpacking {
         .lines()
         .map(|line| line.split_whitespace().filter_map(|field| field.parse().ok()).collect())
         .collect();
-    let initial = matches!(ranges.as_slice(), [range] if matches!(range.as_slice(), [0, 0, 4_294_967_295]));
+    let initial = crate::sys::in_first_user_namespace();
     let ids: u64 = ranges.iter().filter_map(|range| range.get(2)).sum();
     Unpacking {
         style: if initial { OverlayStyle::Trusted } else { OverlayStyle::User },
@@ -239,6 +239,11 @@ impl Destinations {
     /// Outputs that take layers before the image is whole.
     pub(crate) fn early(&self) -> Vec<Arc<dyn Output>> {
         self.registry.iter().cloned().collect()
+    }
+
+    /// Repositories that the image is pushed to, each once.
+    pub(crate) fn repositories(&self) -> Vec<Repository> {
+        self.pushed_to.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Bring the image everywhere; its names.

@@ -3,7 +3,7 @@
 use crate::ids::StepId;
 use crate::layer::{PackError, ReadLayerError};
 use crate::output::OutputError;
-use crate::registry::RegistryError;
+use crate::registry::{RegistryError, RegistryErrorKind};
 use crate::run::RunStatus;
 
 /// A step as messages name it.
@@ -103,6 +103,28 @@ fn ended(status: RunStatus) -> String {
 }
 
 impl BuildError {
+    /// Whether something else failed and stopped this: that is the story to tell.
+    pub(crate) fn is_consequence(&self) -> bool {
+        let cancelled = |error: &RegistryError| error.kind() == RegistryErrorKind::Cancelled;
+        match self {
+            Self::Cancelled | Self::OtherStage => true,
+            Self::Registry(error) | Self::Output(OutputError::Registry(error)) => cancelled(error),
+            Self::Shared(error) => error.is_consequence(),
+            _ => false,
+        }
+    }
+
+    /// Whether a registry does not have what was thought to be there.
+    pub(crate) fn is_absence(&self) -> bool {
+        match self {
+            Self::Registry(error) | Self::Output(OutputError::Registry(error)) => {
+                error.kind() == RegistryErrorKind::NotFound
+            }
+            Self::Shared(error) => error.is_absence(),
+            _ => false,
+        }
+    }
+
     /// A failure of the disk.
     pub(super) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();

@@ -78,9 +78,7 @@ impl Contexts {
         let mut read = BTreeMap::new();
         for (name, patterns) in wanted {
             let place = places.get(&name).unwrap_or(&ContextPlace::Empty);
-            let shown = name
-                .as_ref()
-                .map_or_else(|| "the build context".to_owned(), |name| format!("context {name}"));
+            let shown = shown(name.as_deref(), place);
             let (mut tree, ignore) = match place {
                 ContextPlace::Empty => (Tree::default(), IgnoreFile::default()),
                 ContextPlace::Directory(path, ignore_files) => {
@@ -198,7 +196,6 @@ fn archive(scratch: &Scratch, selected: &Selected<'_>, step: &Step) -> Result<Op
     };
     let name = format!("archive {}", selected.root);
     let failed = |error: std::io::Error| wrong(step, format!("{name}: {error}"), None);
-    // What does not begin like a tar once it is decompressed is copied as it is.
     let Some(tar) = open_archive(content).map_err(failed)? else { return Ok(None) };
     let spool = tempfile::tempfile_in(scratch.path()).map_err(failed)?;
     match read_archive(tar, spool) {
@@ -241,6 +238,18 @@ fn path_pattern(path: &str, step: &Step) -> Result<SourcePattern, BuildError> {
 fn wrong(step: &Step, message: String, hint: Option<String>) -> BuildError {
     let place = StepPlace { id: step.id, name: step.title.clone(), line: step.line };
     BuildError::Step { place, message, hint }
+}
+
+/// A context in words, with where it is: `the build context (/src/app)`.
+fn shown(name: Option<&str>, place: &ContextPlace) -> String {
+    let name = name.map_or_else(|| "the build context".to_owned(), |name| format!("context {name}"));
+    match place {
+        ContextPlace::Directory(path, _) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            format!("{name} ({})", path.display())
+        }
+        ContextPlace::Archive(_) | ContextPlace::Empty => name,
+    }
 }
 
 /// The rules of the first ignore file that exists: those given, which may lie anywhere, then those of the

@@ -15,12 +15,13 @@ use crate::ctx::Ctx;
 use crate::ids::StageId;
 use crate::layer::PackOptions;
 use crate::output::Output;
-use crate::plan::{Base, ImageKey, Plan};
+use crate::plan::{Base, FileOrigin, ImageKey, Plan, StagePlan};
 use crate::run::Network;
 
 use super::error::BuildError;
 use super::inputs::Contexts;
 use super::layers::LayerStore;
+use super::preflight::Preflight;
 use super::probe::Definitions;
 use super::resolve::BaseImage;
 use super::runner::Runner;
@@ -47,6 +48,8 @@ pub(crate) struct Session {
     pub(crate) runner: Runner,
     /// Told of layers as soon as they exist.
     pub(crate) outputs: Vec<Arc<dyn Output>>,
+    /// Asked before the first step is carried out.
+    pub(crate) preflight: Preflight,
     /// New layers' blobs.
     pub(crate) blobs: Layout,
     /// Temporary files.
@@ -55,6 +58,8 @@ pub(crate) struct Session {
     pub(crate) settings: SessionSettings,
     /// What was found and what was done.
     pub(crate) counts: Counts,
+    /// Stages of which something is built whatever is recorded.
+    anew: BTreeSet<StageId>,
     stages: Mutex<BTreeMap<StageId, StageFuture>>,
     tasks: Mutex<JoinSet<Result<(), BuildError>>>,
 }
@@ -98,6 +103,27 @@ impl std::fmt::Debug for SecretSource {
     }
 }
 
+impl SessionSettings {
+    fn looks_up(&self, stage: &StagePlan) -> bool {
+        !self.no_cache && !self.no_cache_stages.contains(&stage.name)
+    }
+}
+
+/// The stages that are not looked up, and those that are made from them.
+fn anew(plan: &Plan, settings: &SessionSettings) -> BTreeSet<StageId> {
+    let mut anew = BTreeSet::new();
+    // A stage comes after those that it is made from.
+    for (id, stage) in &plan.stages {
+        let origins = stage.steps.iter().flat_map(|step| step.op.origins());
+        let from = |origin: &FileOrigin| matches!(origin, FileOrigin::Stage(from) if anew.contains(from));
+        let on = matches!(&stage.base, Base::Stage(parent) if anew.contains(parent));
+        if on || !settings.looks_up(stage) || origins.into_iter().any(from) {
+            anew.insert(*id);
+        }
+    }
+    anew
+}
+
 /// How many steps were found, how many carried out.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -136,6 +162,7 @@ pub(crate) struct SessionParts {
     pub(crate) layers: LayerStore,
     pub(crate) runner: Runner,
     pub(crate) outputs: Vec<Arc<dyn Output>>,
+    pub(crate) preflight: Preflight,
     pub(crate) blobs: Layout,
     pub(crate) scratch: Arc<Scratch>,
     pub(crate) settings: SessionSettings,
@@ -154,11 +181,13 @@ impl Session {
             layers,
             runner,
             outputs,
+            preflight,
             blobs,
             scratch,
             settings,
         } = parts;
         Self {
+            anew: anew(&plan, &settings),
             ctx,
             plan,
             images,
@@ -168,6 +197,7 @@ impl Session {
             layers,
             runner,
             outputs,
+            preflight,
             blobs,
             scratch,
             settings,
@@ -228,12 +258,20 @@ impl Session {
         for stage in stages {
             causes.extend(stage.await.err());
         }
-        let is_cause =
-            |error: &Arc<BuildError>| !matches!(**error, BuildError::OtherStage | BuildError::Cancelled);
-        let cause = causes.iter().position(is_cause).unwrap_or(0);
+        let cause = causes.iter().position(|error| !error.is_consequence()).unwrap_or(0);
         let cause = causes.swap_remove(cause);
         drop(causes);
         Arc::try_unwrap(cause).unwrap_or_else(BuildError::Shared)
+    }
+
+    /// Whether records of the stage's steps are looked for.
+    pub(crate) fn looks_up(&self, stage: &StagePlan) -> bool {
+        self.settings.looks_up(stage)
+    }
+
+    /// Whether stage `id`, or one that it is made from, is built whatever is recorded.
+    pub(crate) fn is_anew(&self, id: StageId) -> bool {
+        self.anew.contains(&id)
     }
 
     /// Whether the layers of stage `id` are layers of the result.
@@ -266,6 +304,14 @@ impl Session {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(watched);
     }
 
+    /// A step is about to be carried out: find out beside it whether its result can be kept.
+    pub(super) fn preflight(self: &Arc<Self>) {
+        if self.preflight.is_due() {
+            let session = Arc::clone(self);
+            self.spawn(async move { Ok(session.preflight.ask(&session.ctx, &session.caches).await?) });
+        }
+    }
+
     /// Wait for all that was spawned; the first failure.
     pub(crate) async fn finish(&self) -> Result<(), BuildError> {
         let mut first = Ok(());
@@ -284,7 +330,7 @@ impl Session {
                     },
                 };
                 // A failure cancels its neighbours; theirs say nothing.
-                if matches!(first, Ok(()) | Err(BuildError::Cancelled)) && result.is_err() {
+                if first.as_ref().err().is_none_or(BuildError::is_consequence) && result.is_err() {
                     first = result;
                 }
             }

@@ -90,8 +90,10 @@ struct Hit {
 /// Build stage `id`.
 pub(super) async fn build_stage(session: &Arc<Session>, id: StageId) -> Result<BuiltStage, BuildError> {
     let plan = &session.plan.stages[&id];
-    let looked_up = !session.settings.no_cache && !session.settings.no_cache_stages.contains(&plan.name);
-    if looked_up && let Some(image) = stage_record(session, plan).await {
+    let looked_up = session.looks_up(plan);
+    if !session.is_anew(id)
+        && let Some(image) = stage_record(session, plan).await
+    {
         session.ctx.emit(&Event::StageCached { stage: plan.name.clone() });
         session.counts.add_cached(plan.steps.iter().filter(|step| step.op.makes_layer()).count());
         return Ok(BuiltStage { image, found: true, tree: OnceCell::new() });
@@ -99,7 +101,12 @@ pub(super) async fn build_stage(session: &Arc<Session>, id: StageId) -> Result<B
     // The base's own steps and our lookups have nothing to do with each other.
     let hits =
         join_all(plan.steps.iter().zip(&session.definitions[&id].steps).map(|(step, key)| async move {
-            if looked_up && step.op.makes_layer() { find(session, *key).await } else { None }
+            // A key of a stage that is built anew says nothing of what that will hold.
+            let known = step.op.origins().into_iter().all(|origin| match origin {
+                FileOrigin::Stage(source) => !session.is_anew(*source),
+                FileOrigin::Context(_) | FileOrigin::Image(_) => true,
+            });
+            if looked_up && known && step.op.makes_layer() { find(session, *key).await } else { None }
         }));
     let (base, mut hits) = futures_util::future::join(begin(session, plan), hits).await;
     let mut progress = base?;
@@ -143,6 +150,7 @@ pub(super) async fn build_stage(session: &Arc<Session>, id: StageId) -> Result<B
                 None => {}
             }
         }
+        session.preflight();
         session.ctx.emit(&Event::StepStarted { step: step.id, name: place.name.clone(), reason });
         let started = std::time::Instant::now();
         let parent = progress.chain();
@@ -220,7 +228,7 @@ async fn find(session: &Session, key: CacheKey) -> Option<Hit> {
     let record = found.step(&session.ctx).await?;
     let layer = match (record.diff_id, found.manifest.value().layers.as_slice()) {
         (Some(diff_id), [descriptor]) => {
-            let home = found.home(descriptor)?;
+            let home = found.seen(&session.ctx, descriptor).await?;
             Some(Layer { diff_id, descriptor: descriptor.clone(), home })
         }
         (None, []) => None,
@@ -280,7 +288,15 @@ pub(crate) fn form_of<'a>(compression: &'a str, session: &Session) -> Form<'a> {
 async fn stage_record(session: &Session, plan: &StagePlan) -> Option<StageImage> {
     let found = session.caches.lookup(&session.ctx, &RecordName::Stage(stage_key(session, plan))).await?;
     let (_, image) = recorded_image(session, &found).await?;
-    Some(image)
+    // What is built upon must be there.
+    let seen = join_all(image.layers.iter().map(|layer| async {
+        match found.home(&layer.descriptor) {
+            Some(_) => found.seen(&session.ctx, &layer.descriptor).await.is_some(),
+            // A layer of a base, where the base is.
+            None => true,
+        }
+    }));
+    seen.await.into_iter().all(|seen| seen).then_some(image)
 }
 
 /// The image of a record: its config, and its layers with where they are. `None` when a layer is nowhere.

@@ -39,8 +39,18 @@ pub(crate) trait CacheBackend: Send + Sync {
         limit: u64,
     ) -> BoxFuture<'a, Result<Arc<[u8]>, CacheError>>;
 
-    /// Where a record's blob is; `None` when the cache does not have it.
+    /// Where a record's blob is; `None` when the cache does not have it. Nobody is asked, so a blob that was
+    /// taken away since is given a home all the same.
     fn home(&self, descriptor: &Descriptor) -> Option<BlobHome>;
+
+    /// Where a record's blob is, having looked.
+    fn seen<'a>(&'a self, ctx: &'a Ctx, descriptor: &'a Descriptor) -> BoxFuture<'a, Option<BlobHome>>;
+
+    /// Whether records may be kept, found out without keeping one.
+    fn check<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Result<(), CacheError>> {
+        let _ = ctx;
+        Box::pin(async { Ok(()) })
+    }
 
     /// Make what was stored visible to other builds, where storing alone does not.
     fn flush(&self) -> Result<(), CacheError> {
@@ -62,13 +72,21 @@ pub(crate) struct Found {
     pub(crate) backend: Arc<dyn CacheBackend>,
 }
 
+/// What is done with a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Read,
+    Write,
+}
+
 /// All caches of a build.
 #[derive(Clone, Default)]
 pub(crate) struct Caches {
     readers: Vec<Arc<dyn CacheBackend>>,
     writers: Vec<Arc<dyn CacheBackend>>,
-    /// Names of caches that failed; each is reported once and not asked again in this build.
-    failed: Arc<Mutex<BTreeSet<String>>>,
+    /// Caches that failed, by name and by what failed; each is reported once and left alone in this build. A
+    /// cache that may not be written can still be read.
+    failed: Arc<Mutex<BTreeSet<(String, Way)>>>,
 }
 
 impl Caches {
@@ -80,13 +98,13 @@ impl Caches {
     /// The record of this name in the first cache that has it.
     pub(crate) async fn lookup(&self, ctx: &Ctx, name: &RecordName) -> Option<Found> {
         for backend in &self.readers {
-            if self.has_failed(backend.as_ref()) {
+            if self.has_failed(backend.as_ref(), Way::Read) {
                 continue;
             }
             match backend.lookup(ctx, name).await {
                 Ok(Some(manifest)) => return Some(Found { manifest, backend: Arc::clone(backend) }),
                 Ok(None) => {}
-                Err(error) => self.fail(ctx, backend.as_ref(), "read", &error),
+                Err(error) => self.fail(ctx, backend.as_ref(), Way::Read, &error),
             }
         }
         None
@@ -94,13 +112,21 @@ impl Caches {
 
     /// Keep a record in all caches that are written to.
     pub(crate) async fn store(&self, ctx: &Ctx, name: &RecordName, record: &Record) {
-        join_all(self.writers.iter().filter(|backend| !self.has_failed(backend.as_ref())).map(
-            |backend| async move {
-                if let Err(error) = backend.store(ctx, name, record).await {
-                    self.fail(ctx, backend.as_ref(), "written", &error);
-                }
-            },
-        ))
+        join_all(self.working_writers().map(|backend| async move {
+            if let Err(error) = backend.store(ctx, name, record).await {
+                self.fail(ctx, backend.as_ref(), Way::Write, &error);
+            }
+        }))
+        .await;
+    }
+
+    /// Find out whether records can be kept, so that whoever waits for them hears of it early.
+    pub(crate) async fn check(&self, ctx: &Ctx) {
+        join_all(self.working_writers().map(|backend| async move {
+            if let Err(error) = backend.check(ctx).await {
+                self.fail(ctx, backend.as_ref(), Way::Write, &error);
+            }
+        }))
         .await;
     }
 
@@ -108,7 +134,7 @@ impl Caches {
     pub(crate) fn flush(&self, ctx: &Ctx) {
         for backend in &self.writers {
             if let Err(error) = backend.flush() {
-                self.fail(ctx, backend.as_ref(), "written", &error);
+                self.fail(ctx, backend.as_ref(), Way::Write, &error);
             }
         }
     }
@@ -118,17 +144,25 @@ impl Caches {
         !self.writers.is_empty()
     }
 
-    fn has_failed(&self, backend: &dyn CacheBackend) -> bool {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).contains(&backend.name())
+    fn working_writers(&self) -> impl Iterator<Item = &Arc<dyn CacheBackend>> {
+        self.writers.iter().filter(|backend| !self.has_failed(backend.as_ref(), Way::Write))
     }
 
-    fn fail(&self, ctx: &Ctx, backend: &dyn CacheBackend, what: &str, error: &CacheError) {
+    fn has_failed(&self, backend: &dyn CacheBackend, way: Way) -> bool {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).contains(&(backend.name(), way))
+    }
+
+    fn fail(&self, ctx: &Ctx, backend: &dyn CacheBackend, way: Way, error: &CacheError) {
         if ctx.is_cancelled() {
             return;
         }
         let name = backend.name();
-        let first = self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+        let first = self.failed.lock().unwrap_or_else(PoisonError::into_inner).insert((name.clone(), way));
         if first {
+            let what = match way {
+                Way::Read => "read",
+                Way::Write => "written",
+            };
             ctx.warn(format!("cache {name} can not be {what} and is left alone: {error}"));
         }
     }
@@ -160,5 +194,10 @@ impl Found {
     /// Where a blob of the record is; `None` when the cache does not have it.
     pub(crate) fn home(&self, descriptor: &Descriptor) -> Option<BlobHome> {
         self.backend.home(descriptor)
+    }
+
+    /// The same, having looked: a record outlives its blobs.
+    pub(crate) async fn seen(&self, ctx: &Ctx, descriptor: &Descriptor) -> Option<BlobHome> {
+        self.backend.seen(ctx, descriptor).await
     }
 }

@@ -120,6 +120,11 @@ impl CacheBackend for FolderCache {
         self.layout.has(descriptor).then(|| BlobHome::Local(self.layout.path(&descriptor.digest)))
     }
 
+    fn seen<'a>(&'a self, ctx: &'a Ctx, descriptor: &'a Descriptor) -> BoxFuture<'a, Option<BlobHome>> {
+        let _ = ctx;
+        Box::pin(async move { self.home(descriptor) })
+    }
+
     fn flush(&self) -> Result<(), CacheError> {
         let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         if !pending.is_empty() {

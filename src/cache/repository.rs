@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use crate::ctx::Ctx;
 use crate::layer::BlobHome;
 use crate::oci::{Descriptor, Document, Manifest, Repository};
-use crate::registry::{Registries, RegistryError, from_bytes, from_file};
+use crate::registry::{Registries, RegistryError, RegistryErrorKind, from_bytes, from_file};
 
 use super::backend::{CacheBackend, CacheError};
 use super::record::{Record, RecordBlob, RecordName};
@@ -92,9 +92,27 @@ impl CacheBackend for RepositoryCache {
         Box::pin(async move { Ok(self.registries.blob(ctx, &self.repository, descriptor, limit).await?) })
     }
 
+    fn check<'a>(&'a self, ctx: &'a Ctx) -> BoxFuture<'a, Result<(), CacheError>> {
+        Box::pin(async move {
+            match self.registries.check_push(ctx, &self.repository).await {
+                // Away now is not away when there is something to keep.
+                Err(error) if error.kind() == RegistryErrorKind::Unavailable => Ok(()),
+                other => Ok(other?),
+            }
+        })
+    }
+
     fn home(&self, _descriptor: &Descriptor) -> Option<BlobHome> {
         // The registry took the manifest, so it had the blobs.
         Some(BlobHome::Remote(self.repository.clone()))
+    }
+
+    fn seen<'a>(&'a self, ctx: &'a Ctx, descriptor: &'a Descriptor) -> BoxFuture<'a, Option<BlobHome>> {
+        Box::pin(async move {
+            let readable = self.registries.is_readable(ctx, &self.repository, &descriptor.digest).await;
+            // A failure to look is not a blob that is there.
+            readable.is_ok_and(|readable| readable).then(|| self.home(descriptor)).flatten()
+        })
     }
 }
 

@@ -42,7 +42,7 @@ pub struct CheckOptions {
 
 impl CheckOptions {
     /// Reads the directive's value. The error is the part that is wrong.
-    pub(super) fn parse(value: &str) -> Result<CheckOptions, String> {
+    pub fn parse(value: &str) -> Result<CheckOptions, String> {
         let mut options = CheckOptions::default();
         // Comments in use: `check=skip=Rule // because …`
         let value = value.split(" //").next().unwrap_or_default().trim();

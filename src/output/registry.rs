@@ -6,7 +6,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 
 use crate::ctx::{Ctx, Event};
 use crate::layer::{BlobHome, Image, Layer};
-use crate::oci::{Descriptor, Reference, Repository};
+use crate::oci::{Descriptor, Digest, Reference, Repository};
 use crate::registry::{Registries, RegistryError, from_bytes, from_file};
 
 use super::backend::{Exported, Output, OutputError};
@@ -72,25 +72,64 @@ impl RegistryOutput {
         Ok(())
     }
 
-    /// Tag the image in one repository. A tag that names it already is left alone: the registry took the
-    /// manifest before, so it has all its blobs.
+    /// Have all blobs of `image` in `target`. What was mounted, or said to be there, must be readable: a
+    /// registry's word that it has a blob may be older than the blob's end.
+    async fn bring(&self, ctx: &Ctx, target: &Repository, image: &Image) -> Result<(), RegistryError> {
+        self.send_all(ctx, target, image).await?;
+        let lost = try_join_all(blobs(image).map(|blob| self.is_lost(ctx, target, &blob.digest))).await?;
+        if lost.contains(&true) {
+            self.send_all(ctx, target, image).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the blob can not be read from `target`; then it will be sent the next time, whatever the
+    /// registry says.
+    async fn is_lost(&self, ctx: &Ctx, target: &Repository, digest: &Digest) -> Result<bool, RegistryError> {
+        let readable = self.registries.is_readable(ctx, target, digest).await?;
+        if !readable {
+            self.registries.distrust(target, digest).await;
+        }
+        Ok(!readable)
+    }
+
+    /// Whether `selector` names the image already. The registry took the manifest, so it had all the blobs;
+    /// that it still has them is tried on the last layer, whose loss is the likeliest: nobody else has it.
+    async fn is_tagged(
+        &self,
+        ctx: &Ctx,
+        target: &Repository,
+        selector: &str,
+        image: &Image,
+    ) -> Result<bool, RegistryError> {
+        let stored = self.registries.manifest_digest(ctx, target, selector);
+        let last = async {
+            match image.layers.last() {
+                Some(layer) => self.registries.is_readable(ctx, target, &layer.descriptor.digest).await,
+                None => Ok(true),
+            }
+        };
+        let (stored, last) = futures_util::future::join(stored, last).await;
+        let tagged = stored? == Some(image.manifest.descriptor().digest);
+        Ok(tagged && last?)
+    }
+
+    /// Tag the image in one repository.
     async fn tag(&self, ctx: &Ctx, reference: &Reference, image: &Image) -> Result<(), RegistryError> {
         let manifest = &image.manifest;
         let digest = manifest.descriptor().digest;
         // A digest of its own is how the images of an index are pushed.
         let selector = reference.tag.clone().unwrap_or_else(|| reference.selector());
         let target = &reference.repository;
-        if self.registries.manifest_digest(ctx, target, &selector).await? != Some(digest) {
-            self.send_all(ctx, target, image).await?;
+        if !self.is_tagged(ctx, target, &selector, image).await? {
+            self.bring(ctx, target, image).await?;
             let media_type = &manifest.descriptor().media_type;
             let put =
                 self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes()).await;
             match put {
                 // What was said to be present is not: forget that, send again, once.
                 Err(RegistryError::BlobsUnknown { .. }) => {
-                    for descriptor in std::iter::once(image.config.descriptor())
-                        .chain(image.layers.iter().map(|layer| &layer.descriptor))
-                    {
+                    for descriptor in blobs(image) {
                         self.registries.distrust(target, &descriptor.digest).await;
                     }
                     self.send_all(ctx, target, image).await?;
@@ -104,6 +143,11 @@ impl RegistryOutput {
         ctx.emit(&Event::Tagged { name: reference.to_string(), digest });
         Ok(())
     }
+}
+
+/// The blobs that the manifest of `image` names.
+fn blobs(image: &Image) -> impl Iterator<Item = &Descriptor> {
+    std::iter::once(image.config.descriptor()).chain(image.layers.iter().map(|layer| &layer.descriptor))
 }
 
 /// Where a blob's bytes are.

@@ -16,7 +16,7 @@ mod model;
 mod scan;
 mod scope;
 
-pub(crate) use lint::{RULES, Rule, copied_but_ignored, judge, lint};
+pub(crate) use lint::{RULES, copied_but_ignored, judge, lint};
 pub(crate) use lower::{LowerSettings, MountSupport, RemoteSupport, lower};
 pub(crate) use model::{
     Base, FileOp, FileOrigin, FileSource, ImageKey, Op, Plan, RunOp, StagePlan, Step, WorkdirOp,

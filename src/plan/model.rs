@@ -27,6 +27,9 @@ pub(crate) struct StagePlan {
     pub(crate) base: Base,
     /// Its instructions in order, ONBUILD triggers of the base first.
     pub(crate) steps: Vec<Step>,
+    /// Its ARGs in order of first declaration, those of the stage it begins with included, with the value that
+    /// the last declaration gave.
+    pub(crate) arguments: Vec<(String, Option<String>)>,
     /// The config of its image, without layers and history.
     pub(crate) config: ImageConfig,
     /// Its platform.
@@ -177,8 +180,6 @@ pub(crate) struct RunOp {
     pub(crate) workdir: String,
     /// `--network=none`; otherwise the build's network.
     pub(crate) network_none: bool,
-    /// `--network=host`: the host's network, whatever the build's is.
-    pub(crate) network_host: bool,
     /// A script that is visible below /dev/pipes during the step.
     pub(crate) script: Option<RunFile>,
     /// `--mount`, values expanded and defaults filled in, with what `from` means. Targets are absolute;

@@ -321,6 +321,21 @@ impl Stages {
         images
     }
 
+    /// The first line that names an image; `None` when only triggers of a base do.
+    pub(crate) fn line_naming(&self, key: &ImageKey) -> Option<usize> {
+        self.needed().into_iter().map(|id| self.get(id)).find_map(|stage| {
+            if self.base_image(stage).as_ref() == Some(key) {
+                return Some(stage.line);
+            }
+            let named = |origin: &FileOrigin| matches!(origin, FileOrigin::Image(image) if image == key);
+            let written = stage.instructions.iter().filter(|sourced| !sourced.trigger);
+            written
+                .filter(|sourced| self.origins(stage, sourced, &mut Vec::new()).iter().any(named))
+                .map(|sourced| sourced.instruction.lines.first)
+                .next()
+        })
+    }
+
     /// The image that a stage begins with.
     pub(crate) fn base_image(&self, stage: &StageSource) -> Option<ImageKey> {
         match &stage.base {
@@ -504,7 +519,8 @@ impl Stages {
         ImageKey { name, platform: self.settings.target_platform.clone() }
     }
 
-    pub(super) fn build_args(&self) -> &BTreeMap<String, String> {
-        &self.settings.build_args
+    /// The value of a global ARG or platform argument.
+    pub(crate) fn global(&self, name: &str) -> Option<&str> {
+        self.globals.get(name)
     }
 }

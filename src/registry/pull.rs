@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::auth::Scopes;
 use super::client::{Call, Inner, unless_cancelled};
 use super::kind::kind_of;
+use super::push::Presence;
 use super::{Registries, RegistryError, RegistryErrorKind};
 use crate::ctx::{Ctx, Event};
 use crate::http::{HttpError, Next, Origin, SafeUrl, is_transient};
@@ -81,14 +82,29 @@ impl Registries {
     }
 
     /// Whether the blob's first byte can be read, which is more than [`Self::has_blob`] knows: registries
-    /// answer that from a memory that outlives the blob.
+    /// answer that from a memory that outlives the blob. What this run sent there or read there before is
+    /// not asked for again.
     pub(crate) async fn is_readable(
         &self,
         ctx: &Ctx,
         repository: &Repository,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        unless_cancelled(ctx, self.inner.is_readable(repository, digest, Scopes::pull(repository))).await
+        let work = async {
+            let mut presence = self.inner.presence.hold((repository.clone(), *digest)).await;
+            if *presence == Presence::Sure {
+                return Ok(true);
+            }
+            match self.inner.is_readable(repository, digest, Scopes::pull(repository)).await {
+                Ok(true) => *presence = Presence::Sure,
+                Ok(false) => return Ok(false),
+                // A registry that lost a blob's bytes but not their name fails at reading them.
+                Err(RegistryError::Answered { status, .. }) if status.is_server_error() => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            Ok(true)
+        };
+        unless_cancelled(ctx, work).await
     }
 
     /// The tags of `repository`; none when it does not exist.

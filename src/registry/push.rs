@@ -28,8 +28,10 @@ pub(super) enum Presence {
     /// Nothing.
     #[default]
     Unknown,
-    /// It was seen or put there.
-    There,
+    /// The registry said that it is there, or that it mounted it.
+    Said,
+    /// It was sent there or read from there.
+    Sure,
     /// The registry said that it is there, and then that it is not: only an upload helps.
     Doubtful,
 }
@@ -49,11 +51,11 @@ impl Registries {
     ) -> Result<Transfer, RegistryError> {
         let work = async {
             let mut presence = self.inner.presence.hold((target.clone(), descriptor.digest)).await;
-            if *presence == Presence::There {
+            if matches!(*presence, Presence::Said | Presence::Sure) {
                 return Ok(Transfer::Present);
             }
             let how = self.inner.push(target, descriptor, sources, content, *presence).await?;
-            *presence = Presence::There;
+            *presence = if how == Transfer::Uploaded { Presence::Sure } else { Presence::Said };
             let (repository, digest, size) = (target.to_string(), descriptor.digest, descriptor.size);
             ctx.emit(&Event::BlobPushed { repository, digest, size, how });
             Ok(how)

@@ -272,7 +272,7 @@ fn an_archive_that_escapes_its_root_is_refused() {
 }
 
 #[test]
-fn a_base_of_no_layers_and_unknown_fields_is_taken() {
+fn unknown_fields_of_a_base_are_kept_and_a_path_is_added() {
     let registry = Registry::start();
     let scratch = Scratch::new();
     let mut layout = Layout::create(scratch.path());
@@ -283,7 +283,10 @@ fn a_base_of_no_layers_and_unknown_fields_is_taken() {
     let image = Build::of(&format!("FROM {}\nENV B=2\n", registry.at("odd:1"))).output().ok().image();
     assert_eq!(image.setting("X-Unknown")["kept"], true);
     assert_eq!(*image.setting("StopTimeout"), 5);
-    assert_eq!(image.setting("Env").to_string(), "[\"A=1\",\"B=2\"]");
+    assert_eq!(
+        image.setting("Env").to_string(),
+        "[\"A=1\",\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\",\"B=2\"]"
+    );
 }
 
 fn interrupted(unprivileged: bool, backend: &str) {

@@ -1,6 +1,8 @@
 //! What goes over the wire when an image is pushed, what is spared, and what a registry may do meanwhile.
 
-use crate::support::{Build, Exchange, Fault, Image, Registry, Scratch, base64, copy_image, inspect};
+use crate::support::{
+    Build, Exchange, Fault, Image, Registry, Scratch, base64, copy_image, inspect, needs_root,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -58,18 +60,63 @@ fn build_with_the_push_flag_pushes_every_tag() {
     assert!(digests[0].is_string() && digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
 }
 
-#[test]
-fn base_layers_are_mounted_and_not_downloaded() {
-    let registry = Registry::start();
-    small(&registry).tag(&registry.at("app:1")).ok();
+/// Whether more came down than the base's configuration; its layer has over half a megabyte.
+fn base_came_down(registry: &Registry) -> bool {
     let (_, down) = registry.blob_bytes();
-    // The base's configuration is read; its layer, over half a megabyte, is not.
-    assert!(down < 4096, "{down} bytes of blobs came down");
+    down >= 4096
+}
+
+#[test]
+fn layers_of_a_base_are_mounted_and_not_downloaded_for_copy_link() {
+    let registry = Registry::start();
+    let dockerfile = format!(
+        "FROM {}\nENV WHO=world\nCOPY --link greeting /etc/greeting\nLABEL a=b\n",
+        registry.at("base/busybox:1")
+    );
+    Build::of(&dockerfile).file("greeting", "hello\n").push().tag(&registry.at("app:1")).ok();
+    assert!(!base_came_down(&registry), "{:#?}", registry.exchanges());
     let mounted = |seen: &Exchange| {
         seen.path.contains("mount=sha256") && seen.path.contains("from=base") && seen.status == 201
     };
     assert!(registry.exchanges().iter().any(mounted), "{:#?}", registry.exchanges());
+    let image = Image::pull(&registry.past("app:1"));
+    assert_eq!(
+        (image.node("bin/sh").link.as_str(), image.text("etc/greeting")),
+        ("busybox", "hello\n".into())
+    );
+}
+
+#[test]
+fn layers_of_a_base_are_not_downloaded_for_metadata() {
+    let registry = Registry::start();
+    let dockerfile =
+        format!("FROM {}\nENV WHO=world\nUSER app\nEXPOSE 80\nCMD true\n", registry.at("base/busybox:1"));
+    Build::of(&dockerfile).push().tag(&registry.at("app:1")).ok();
+    assert!(!base_came_down(&registry), "{:#?}", registry.exchanges());
     assert_eq!(Image::pull(&registry.past("app:1")).node("bin/sh").link, "busybox");
+}
+
+#[test]
+fn the_paths_of_a_base_are_learned_once_for_all_machines() {
+    // A plain COPY goes through the links of the image, so it needs the base's paths.
+    let registry = Registry::start();
+    let build = |name: &str, greeting: &str| {
+        let build = small(&registry).file("greeting", greeting).tag(&registry.at(name));
+        build.option("--cache-repo", &registry.at("cache")).ok();
+        Image::pull(&registry.past(name)).text("etc/greeting")
+    };
+    build("app:1", "hello\n");
+    assert!(base_came_down(&registry), "the first build reads the base's layer");
+    assert_eq!(registry.asked("GET", "/v2/base/busybox/blobs/"), 2, "configuration and layer, each once");
+    registry.reset();
+    assert_eq!(build("app:2", "other\n"), "other\n");
+    assert_eq!(registry.asked("GET", "/v2/base/busybox/blobs/"), 1, "{:#?}", registry.exchanges());
+    registry.reset();
+    let workdir = format!("FROM {}\nWORKDIR /etc/below\n", registry.at("base/busybox:1"));
+    let build = Build::of(&workdir).push().tag(&registry.at("other:1"));
+    build.option("--cache-repo", &registry.at("cache")).ok();
+    assert_eq!(registry.asked("GET", "/v2/base/busybox/blobs/"), 1, "{:#?}", registry.exchanges());
+    assert_eq!(Image::pull(&registry.past("other:1")).node("etc/below").mode, 0o755);
 }
 
 #[test]
@@ -78,6 +125,41 @@ fn a_mount_that_becomes_an_upload_session_is_used_as_one() {
     registry.fault(Fault::on("POST", "mount=").times(100).refuse_mount());
     small(&registry).tag(&registry.at("app:1")).ok();
     assert_eq!(Image::pull(&registry.past("app:1")).node("bin/sh").link, "busybox");
+}
+
+#[test]
+fn what_a_registry_only_says_it_has_is_sent_all_the_same() {
+    // Its memory of blobs outlived them: it says that they are there, or that it mounted them.
+    let registry = Registry::start();
+    registry.fault(Fault::on("HEAD", "/v2/app/blobs/").times(100).answer(200, "", ""));
+    small(&registry).tag(&registry.at("app:1")).ok();
+    assert_eq!(Image::pull(&registry.past("app:1")).text("etc/greeting"), "hello\n");
+    let registry = Registry::start();
+    registry.fault(Fault::on("POST", "mount=").times(100).answer(201, "", ""));
+    small(&registry).tag(&registry.at("app:1")).ok();
+    assert_eq!(Image::pull(&registry.past("app:1")).node("bin/sh").link, "busybox");
+}
+
+#[test]
+fn who_may_not_push_hears_of_it_before_the_steps_are_done() {
+    if !needs_root() {
+        return;
+    }
+    let registry = Registry::start();
+    registry.ask_for_tokens();
+    let dockerfile = format!("FROM {}\nRUN sleep 600\n", registry.at("base/busybox:1"));
+    let refused = Build::of(&dockerfile).push().tag(&registry.at("app:1")).exits(77);
+    refused.says(&["a push to", "no credential for"]);
+    assert_eq!(registry.asked("PUT", "/manifests/"), 0);
+}
+
+#[test]
+fn nobody_is_asked_for_leave_when_there_is_nothing_to_do() {
+    let registry = Registry::start();
+    small(&registry).tag(&registry.at("app:1")).ok();
+    registry.reset();
+    small(&registry).tag(&registry.at("app:1")).ok();
+    assert_eq!(registry.asked("POST", "/blobs/uploads/"), 0);
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn a_failing_step(way: Way) {
         registry.at("base/busybox:1")
     );
     let failed = way.build(&dockerfile).output().exits(1);
-    failed.says(&["last words", "on stderr", "exit 7", ":3", "7"]);
+    failed.says(&["last words", "on stderr", "exit status 7", "Dockerfile:3"]);
     assert!(!failed.layout().join("index.json").exists(), "no image of a failed build");
 }
 

@@ -31,6 +31,6 @@ mod tests;
 pub(crate) use files::copied_but_ignored;
 pub(super) use found::{base_platform, expose, json_recommended, multiple_instructions, relative_workdir};
 pub(crate) use judge::judge;
-pub(crate) use rules::{RULES, Rule, lint};
+pub(crate) use rules::{RULES, lint};
 
 use rules::Subject;

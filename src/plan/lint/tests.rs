@@ -27,8 +27,13 @@ fn found_with(text: &str, build_args: &[(&str, &str)], options: Option<&CheckOpt
     };
     let Some(stages) = scan(&parsed.file, settings, &mut findings) else { return findings };
     findings.extend(lint(&parsed.file, &stages));
-    let settings =
-        LowerSettings { build_args, mounts: MountSupport::ALL, remotes: RemoteSupport::ALL, check: true };
+    let settings = LowerSettings {
+        build_args,
+        mounts: MountSupport::ALL,
+        remotes: RemoteSupport::ALL,
+        network_none: false,
+        check: true,
+    };
     let configs: BTreeMap<ImageKey, ImageConfig> = BTreeMap::new();
     if let Some(plan) = lower(&stages, &configs, &settings, &mut findings) {
         findings.extend(copied_but_ignored(&stages, &plan, &|path| path.starts_with("ignored")));

@@ -133,14 +133,16 @@ impl Lowering<'_> {
             };
             line.push(' ');
             line.push_str(&name);
-            if let Some(value) = value {
+            if let Some(value) = &value {
                 line.push('=');
-                line.push_str(&value);
-                self.state.variables.set(&name, value);
+                line.push_str(value);
+                self.state.variables.set(&name, value.as_str());
             }
             if !self.state.variables.is_declared(&name) {
                 self.state.variables.declare(&name);
-                self.state.arguments.push(name);
+                self.state.arguments.push((name, value));
+            } else if let Some(known) = self.state.arguments.iter_mut().find(|(known, _)| *known == name) {
+                known.1 = value;
             }
         }
         line

@@ -18,6 +18,10 @@ impl Lowering<'_> {
         for device in &run.devices {
             self.refuse("unsupported-flag", "RUN --device is not supported", device);
         }
+        if run.network == Some(Network::Host) && self.settings.network_none {
+            let message = "RUN --network=host is refused: the build has no network";
+            self.diagnostics.push(Diagnostic::error("unsupported-flag", message).at(span));
+        }
         let mounts = self.mounts(run, sourced);
         let (args, script) = self.run_command(run);
         let line = self.run_history(&args);
@@ -28,7 +32,6 @@ impl Lowering<'_> {
             user: self.state.config.config.user.clone(),
             workdir: self.state.config.config.working_dir.clone(),
             network_none: run.network == Some(Network::None),
-            network_host: run.network == Some(Network::Host),
             script,
             mounts,
         };
@@ -56,7 +59,7 @@ impl Lowering<'_> {
         if !arguments.is_empty() {
             line.push_str(&format!(" |{}", arguments.len()));
         }
-        for name in arguments {
+        for (name, _) in arguments {
             let value = self.state.variables.get(name).unwrap_or_default();
             line.push_str(&format!(" {name}={value}"));
         }

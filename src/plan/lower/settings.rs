@@ -13,6 +13,8 @@ pub(crate) struct LowerSettings {
     pub(crate) mounts: MountSupport,
     /// Which kinds of remote sources ADD may have; the others are refused by name.
     pub(crate) remotes: RemoteSupport,
+    /// `--network=none`: no step can have the host's network. Otherwise it is what every step has.
+    pub(crate) network_none: bool,
     /// Lower every stage, not only those that the target needs. An image that is not among the configs may
     /// then hold anything.
     pub(crate) check: bool,

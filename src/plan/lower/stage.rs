@@ -77,6 +77,7 @@ pub(crate) fn lower(
                 name: stage.name.clone(),
                 base,
                 steps,
+                arguments: state.arguments.clone(),
                 config: state.config(),
                 platform: stage.platform.clone(),
             },

@@ -16,8 +16,8 @@ pub(super) struct State {
     env: Variables,
     /// ENV and ARG values, later ones winning: what words expand against and RUN sees.
     pub(super) variables: Variables,
-    /// Names of ARGs in order of first declaration.
-    pub(super) arguments: Vec<String>,
+    /// ARGs in order of first declaration, with the value that the last declaration gave.
+    pub(super) arguments: Vec<(String, Option<String>)>,
     /// The last CMD of this stage.
     pub(super) cmd: Option<Span>,
     /// The last ENTRYPOINT of this stage.

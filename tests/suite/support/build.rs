@@ -4,7 +4,7 @@
 //! Each run has a folder of its own for context, state, home and temporary files, an empty environment, and no terminal.
 //! After each run nothing may be left of it: no process, no mount, no temporary file.
 
-use super::{Image, Registry, Scratch, is_root, repository, user};
+use super::{Image, Registry, Scratch, is_root, repository, user, which};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -164,7 +164,8 @@ impl Build {
         let root = self.scratch.path();
         let program = self.program();
         let mut command = if self.unprivileged && is_root() {
-            let mut command = Command::new("setpriv");
+            // By its path: the environment of the run may have another PATH.
+            let mut command = Command::new(which("setpriv").unwrap_or_else(|| "setpriv".into()));
             command.args(["--reuid", user(), "--regid", user(), "--init-groups", "--"]).arg(program);
             command
         } else {
@@ -173,7 +174,11 @@ impl Build {
         command.args(&self.words).args(&self.arguments);
         if self.context {
             let state = self.state.clone().unwrap_or_else(|| root.join("state"));
-            command.arg("--state-dir").arg(state).args(["--progress", "plain"]).arg(root.join("context"));
+            command.arg("--state-dir").arg(state);
+            if !self.arguments.iter().any(|argument| argument == "--progress") {
+                command.args(["--progress", "plain"]);
+            }
+            command.arg(root.join("context"));
         } else if let Some(state) = &self.state {
             command.arg("--state-dir").arg(state);
         }

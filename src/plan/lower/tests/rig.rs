@@ -64,8 +64,8 @@ impl Rig {
     }
 
     /// An image of that name with that `config` object.
-    pub(super) fn base(mut self, name: &str, config: Value) -> Self {
-        let image = json!({"os": "linux", "architecture": "arm64", "config": config});
+    pub(super) fn base(mut self, name: &str, config: impl Into<Value>) -> Self {
+        let image = json!({"os": "linux", "architecture": "arm64", "config": config.into()});
         self.bases.insert(name.to_owned(), serde_json::from_value(image).unwrap());
         self
     }

@@ -46,9 +46,12 @@ fn heredocs_of_a_longer_command_are_the_shell_s() {
 #[test]
 fn the_network_is_the_build_s_unless_the_step_says_otherwise() {
     let text = "FROM scratch\nRUN a\nRUN --network=none b\nRUN --network=host c\nRUN --network=default d";
-    let networks: Vec<_> =
-        runs(&target(text)).iter().map(|run| (run.network_none, run.network_host)).collect();
-    assert_eq!(networks, [(false, false), (true, false), (false, true), (false, false)]);
+    let networks: Vec<_> = runs(&target(text)).iter().map(|run| run.network_none).collect();
+    assert_eq!(networks, [false, true, false, false]);
+    let mut closed = rig(text);
+    closed.lower.network_none = true;
+    let refused = ["unsupported-flag: RUN --network=host is refused: the build has no network"];
+    assert_eq!(closed.errors(), refused);
 }
 
 #[test]
