@@ -145,7 +145,7 @@ impl Builder {
             definitions,
             caches,
             layers,
-            runner: Runner::new(setup.choose_backend(request.backend)),
+            runner: Runner::new(setup.choose_backend(request.backend, request.isolation_note.clone())),
             outputs: destinations.early(),
             preflight: Preflight::new(setup.registries.clone(), destinations.repositories()),
             blobs,

@@ -136,11 +136,14 @@ impl Setup {
     }
 
     /// Chooses a backend when the first RUN must be carried out.
-    pub(crate) fn choose_backend(&self, choice: BackendChoice) -> Arc<Choose> {
+    pub(crate) fn choose_backend(&self, choice: BackendChoice, note: Option<String>) -> Arc<Choose> {
         let scratch = self.temporary.clone();
         Arc::new(move || {
             select(choice, PathBuf::from("/proc/self/exe"), scratch.clone())
-                .map_err(|error| error.to_string())
+                .map_err(|error| match &note {
+                    Some(note) => format!("{error}; {note}"),
+                    None => error.to_string(),
+                })
         })
     }
 }
