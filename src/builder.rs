@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{
-    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Preflight, Resolver, Runner, Scratch,
-    SecretSource, Session, SessionParts, SessionSettings, Substitute, assemble, build_key, definitions,
-    record_stages, recorded_image,
+    BaseImage, BuildError, ContextPlace, Contexts, Counts, LayerStore, Preflight, Resolver, Runner, Running,
+    Scratch, SecretSource, Session, SessionSettings, Substitute, assemble, build_key, built_anew,
+    definitions, record_stages, recorded_image,
 };
 use crate::cache::{CacheKey, Record, RecordBlob, RecordName};
 use crate::check::{is_of_a_rule, judged};
@@ -137,8 +137,19 @@ impl Builder {
             threads: jobs,
         };
         let mounts = setup.mounts(scratch.path());
-        let session = Arc::new(Session::new(SessionParts {
+        let settings = SessionSettings {
+            pack,
+            no_cache: request.cache.disabled,
+            no_cache_stages: request.cache.disabled_stages.iter().map(|name| name.to_lowercase()).collect(),
+            network,
+            mounts,
+            secrets: secrets(request),
+            agents: request.ssh.clone(),
+            extra_hosts: request.extra_hosts.clone(),
+        };
+        let session = Arc::new(Session {
             ctx: ctx.clone(),
+            anew: built_anew(&plan, &settings),
             plan,
             images,
             contexts,
@@ -150,22 +161,10 @@ impl Builder {
             preflight: Preflight::new(setup.registries.clone(), destinations.repositories()),
             blobs,
             scratch,
-            settings: SessionSettings {
-                pack,
-                no_cache: request.cache.disabled,
-                no_cache_stages: request
-                    .cache
-                    .disabled_stages
-                    .iter()
-                    .map(|name| name.to_lowercase())
-                    .collect(),
-                network,
-                mounts,
-                secrets: secrets(request),
-                agents: request.ssh.clone(),
-                extra_hosts: request.extra_hosts.clone(),
-            },
-        }));
+            settings,
+            counts: Counts::default(),
+            running: Running::default(),
+        });
         let result = bring(&session, request, &destinations).await;
         // Records of steps that were done are kept even when a later one failed.
         if result.is_err() {

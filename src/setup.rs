@@ -139,11 +139,10 @@ impl Setup {
     pub(crate) fn choose_backend(&self, choice: BackendChoice, note: Option<String>) -> Arc<Choose> {
         let scratch = self.temporary.clone();
         Arc::new(move || {
-            select(choice, PathBuf::from("/proc/self/exe"), scratch.clone())
-                .map_err(|error| match &note {
-                    Some(note) => format!("{error}; {note}"),
-                    None => error.to_string(),
-                })
+            select(choice, PathBuf::from("/proc/self/exe"), scratch.clone()).map_err(|error| match &note {
+                Some(note) => format!("{error}; {note}"),
+                None => error.to_string(),
+            })
         })
     }
 }
