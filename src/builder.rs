@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{
-    BaseImage, BuildError, ContextPlace, Contexts, LayerStore, Preflight, Resolver, Runner, Scratch,
-    SecretSource, Session, SessionParts, SessionSettings, Substitute, assemble, build_key, definitions,
-    record_stages, recorded_image,
+    BaseImage, BuildError, ContextPlace, Contexts, Counts, LayerStore, Preflight, Resolver, Runner, Running,
+    Scratch, SecretSource, Session, SessionSettings, Substitute, assemble, build_key, built_anew,
+    definitions, record_stages, recorded_image,
 };
 use crate::cache::{CacheKey, Record, RecordBlob, RecordName};
+use crate::check::{is_of_a_rule, judged};
 use crate::ctx::{Ctx, Event, EventSink};
 use crate::dockerfile::parse;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Image, PackOptions};
 use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
-use crate::plan::{ImageKey, LowerSettings, MountSupport, Plan, ScanSettings, lower, scan};
+use crate::plan::{ImageKey, LowerSettings, MountSupport, Plan, ScanSettings, lint, lower, scan};
 use crate::records::{CacheRecord, PruneReport, RecordDetails};
 use crate::request::{
     BuildRequest, ContextRequest, NamedContext, NetworkRequest, PruneRequest, PushRequest, RecordsRequest,
@@ -166,14 +167,15 @@ impl Builder {
         let definitions = definitions(&plan, &images, &contexts, network)?;
         let caches = setup.caches(request)?;
         let blobs = setup.blobs(request, &scratch)?;
+        let destinations = Destinations::new(request, &setup, &caches_repositories(request))?;
         let layers = LayerStore::new(
             setup.registries.clone(),
             caches.clone(),
             Arc::clone(&scratch),
             setup.kept.clone(),
             setup.unpacking,
+            destinations.blobs(&blobs),
         );
-        let destinations = Destinations::new(request, &setup, &caches_repositories(request))?;
         let pack = PackOptions {
             compression: request.compression,
             level: request.compression_level,
@@ -181,35 +183,34 @@ impl Builder {
             threads: jobs,
         };
         let mounts = setup.mounts(scratch.path());
-        let session = Arc::new(Session::new(SessionParts {
+        let settings = SessionSettings {
+            pack,
+            no_cache: request.cache.disabled,
+            no_cache_stages: request.cache.disabled_stages.iter().map(|name| name.to_lowercase()).collect(),
+            network,
+            mounts,
+            secrets: secrets(request),
+            agents: request.ssh.clone(),
+            extra_hosts: request.extra_hosts.clone(),
+        };
+        let session = Arc::new(Session {
             ctx: ctx.clone(),
+            anew: built_anew(&plan, &settings),
             plan,
             images,
             contexts,
             definitions,
             caches,
             layers,
-            runner: Runner::new(setup.choose_backend(request.backend)),
+            runner: Runner::new(setup.choose_backend(request.backend, request.isolation_note.clone())),
             outputs: destinations.early(),
             preflight: Preflight::new(setup.registries.clone(), destinations.repositories()),
             blobs,
             scratch,
-            settings: SessionSettings {
-                pack,
-                no_cache: request.cache.disabled,
-                no_cache_stages: request
-                    .cache
-                    .disabled_stages
-                    .iter()
-                    .map(|name| name.to_lowercase())
-                    .collect(),
-                network,
-                mounts,
-                secrets: secrets(request),
-                agents: request.ssh.clone(),
-                extra_hosts: request.extra_hosts.clone(),
-            },
-        }));
+            settings,
+            counts: Counts::default(),
+            running: Running::default(),
+        });
         let result = bring(&session, request, &destinations).await;
         // Records of steps that were done are kept even when a later one failed.
         if result.is_err() {
@@ -251,7 +252,12 @@ async fn plan(
             [only] => format!("{}: {}", source.name(), only.message),
             errors => format!("{}: {} errors", source.name(), errors.len()),
         };
-        Error::new(ErrorKind::Input, message).with_diagnostics(source, errors)
+        // A file may make its rules errors; it can be read all the same.
+        let kind = match errors.iter().all(is_of_a_rule) {
+            true => ErrorKind::Step,
+            false => ErrorKind::Input,
+        };
+        Error::new(kind, message).with_diagnostics(source, errors)
     };
     let parsed = parse(source);
     let mut diagnostics = parsed.diagnostics;
@@ -272,6 +278,7 @@ async fn plan(
     let Some(mut stages) = scan(&parsed.file, settings, &mut diagnostics) else {
         return Err(refused(diagnostics));
     };
+    diagnostics.extend(lint(&parsed.file, &stages));
     let resolver = Resolver {
         registries: setup.registries.clone(),
         substitutes: substitutes(request),
@@ -283,7 +290,10 @@ async fn plan(
             stages.images().into_iter().filter(|key| !images.contains_key(key)).collect();
         let done = open.is_empty();
         let found = resolver.resolve(ctx, open).await.map_err(|(key, error)| {
-            let error = Error::from(error);
+            let error = match stages.line_naming(&key) {
+                Some(line) => Error::from(error).at_line(line),
+                None => Error::from(error),
+            };
             match stages.near_stage(&key.name) {
                 Some(near) => error.hint(format!("did you mean the stage `{near}`?")),
                 None => error,
@@ -302,10 +312,18 @@ async fn plan(
         ..LowerSettings::default()
     };
     let plan = lower(&stages, &configs(&images), &settings, &mut diagnostics);
-    let Some(plan) = plan else { return Err(refused(diagnostics)) };
+    let diagnostics = judged(&parsed.file, &request.build_args, diagnostics);
+    let Some(plan) = plan.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)) else {
+        return Err(refused(diagnostics));
+    };
     for warning in diagnostics.iter().filter(|finding| !finding.is_error()) {
-        let line = warning.span().map_or(0, |span| source.line_of(span.start));
-        ctx.warn(format!("{}:{line}: {}: {}", source.name(), warning.code, warning.message));
+        ctx.warn(match warning.span() {
+            Some(span) => {
+                let line = source.line_of(span.start);
+                format!("{}:{line}: {}: {}", source.name(), warning.code, warning.message)
+            }
+            None => warning.message.clone(),
+        });
     }
     let steps =
         plan.stages.values().flat_map(|stage| &stage.steps).filter(|step| step.op.makes_layer()).count();

@@ -74,6 +74,12 @@ impl Error {
         self
     }
 
+    /// At this line of the Dockerfile.
+    pub(crate) fn at_line(mut self, line: usize) -> Self {
+        self.inner.line = Some(line);
+        self
+    }
+
     /// At a step, which stands at this line of the Dockerfile.
     pub(crate) fn at_step(mut self, step: StepId, line: usize) -> Self {
         self.inner.step = Some(step);
@@ -103,7 +109,7 @@ impl Error {
         self.inner.step
     }
 
-    /// The line in the Dockerfile of the step that failed, from 1.
+    /// The line in the Dockerfile of what failed, from 1.
     pub fn line(&self) -> Option<usize> {
         self.inner.line
     }

@@ -36,8 +36,8 @@ mod tree;
 
 pub use builder::{BuildReport, Builder, PushReport};
 pub use check::{
-    CheckReport, CheckRequest, CheckRule, CheckVerdict, Outline, OutlineArgument, OutlineMount, Target, check,
-    check_rules,
+    CheckReport, CheckRequest, CheckRule, CheckVerdict, Outline, OutlineArgument, OutlineMount, Target,
+    check, check_rules,
 };
 pub use ctx::{Event, EventSink, MissReason, OutputStream, Transfer};
 pub use error::{Error, ErrorKind};

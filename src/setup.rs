@@ -133,11 +133,13 @@ impl Setup {
     }
 
     /// Chooses a backend when the first RUN must be carried out.
-    pub(crate) fn choose_backend(&self, choice: BackendChoice) -> Arc<Choose> {
+    pub(crate) fn choose_backend(&self, choice: BackendChoice, note: Option<String>) -> Arc<Choose> {
         let scratch = self.temporary.clone();
         Arc::new(move || {
-            select(choice, PathBuf::from("/proc/self/exe"), scratch.clone())
-                .map_err(|error| error.to_string())
+            select(choice, PathBuf::from("/proc/self/exe"), scratch.clone()).map_err(|error| match &note {
+                Some(note) => format!("{error}; {note}"),
+                None => error.to_string(),
+            })
         })
     }
 }
@@ -248,23 +250,23 @@ impl Destinations {
         self.pushed_to.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Where the image's blobs must be on this machine, if an output wants them here: in the local store, else
+    /// in `temporary`.
+    pub(crate) fn blobs(&self, temporary: &Layout) -> Option<Layout> {
+        let wanted = self.store.is_some()
+            || self.files.iter().any(|output| {
+                !matches!(output, OutputRequest::Registry | OutputRequest::Store | OutputRequest::CacheOnly)
+            });
+        wanted.then(|| self.store.as_ref().unwrap_or(temporary).clone())
+    }
+
     /// Bring the image everywhere; its names.
     pub(crate) async fn export(&self, session: &Session, image: &Image) -> Result<Vec<String>, BuildError> {
         let mut names = Vec::new();
         if let Some(registry) = &self.registry {
             names.extend(registry.export(&session.ctx, image).await?.names);
         }
-        let needs_blobs = self.store.is_some()
-            || self.files.iter().any(|output| {
-                !matches!(output, OutputRequest::Registry | OutputRequest::Store | OutputRequest::CacheOnly)
-            });
-        if !needs_blobs {
-            return Ok(names);
-        }
-        let layout = match &self.store {
-            Some(store) => store.clone(),
-            None => session.blobs.clone(),
-        };
+        let Some(layout) = self.blobs(&session.blobs) else { return Ok(names) };
         let layers = image.layers.iter().map(|layer| session.layers.localise(&session.ctx, layer, &layout));
         let local = Image { layers: futures_util::future::try_join_all(layers).await?, ..image.clone() };
         let files = Files {

@@ -154,7 +154,7 @@ pub(super) async fn build_stage(session: &Arc<Session>, id: StageId) -> Result<B
         session.ctx.emit(&Event::StepStarted { step: step.id, name: place.name.clone(), reason });
         let started = std::time::Instant::now();
         let parent = progress.chain();
-        let made = match carry_out(session, plan, step, &place, &mut progress).await {
+        let made = match carry_out(session, step, &place, &mut progress).await {
             Ok(made) => made,
             Err(error) => {
                 session.ctx.emit(&Event::StepFailed { step: step.id, elapsed: started.elapsed() });

@@ -37,6 +37,9 @@ pub(crate) enum Command {
     /// Build and push keeping nothing on this machine, or push an image that exists
     #[command(override_usage = PUSH_USAGE, after_help = PUSH_EXAMPLES)]
     Push(PushArgs),
+    /// Check Dockerfiles without building anything
+    #[command(override_usage = CHECK_USAGE, after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -54,6 +57,17 @@ Examples:
   ocistage build -o type=oci,dest=app.tar .            an OCI archive (without .tar: a folder)";
 
 const BUILD_USAGE: &str = "ocistage build [OPTIONS] CONTEXT";
+
+const CHECK_USAGE: &str = "ocistage check [OPTIONS] [PATH]...";
+
+const CHECK_EXAMPLES: &str = "\
+Exit status: 0 no errors, 1 errors, 2 not a Dockerfile. Warnings are errors where the file says `# check=error=true`.
+
+Examples:
+  ocistage check                            ./Dockerfile with ./.dockerignore
+  ocistage check -f Dockerfile.prod .       another file of this context
+  ocistage check --format sarif a/ b/       the Dockerfiles of two folders, for a code host
+  ocistage check --ast Dockerfile           the parsed file as JSON";
 
 const PUSH_USAGE: &str = "\
 ocistage push -t REF... [BUILD OPTIONS] CONTEXT
@@ -80,6 +94,62 @@ pub(crate) struct BuildArgs {
     /// The directory with the files to build from, or `-` for a tar archive or a Dockerfile on standard input
     #[arg(value_name = "CONTEXT", value_hint = clap::ValueHint::DirPath)]
     pub(crate) context: Vec<OsString>,
+    /// Check the Dockerfile instead of building it
+    #[arg(
+        long, value_name = "BOOL", help_heading = SOURCE, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value = "false", hide_default_value = true,
+        hide_possible_values = true, value_parser = BoolishValueParser::new(), action = ArgAction::Set
+    )]
+    pub(crate) check: bool,
+    /// Instead of building, show: check (findings), outline (what the target can be given), targets (stages);
+    /// with `,format=json` as JSON
+    #[arg(long, value_name = "WHAT", help_heading = SOURCE)]
+    pub(crate) call: Option<String>,
+}
+
+/// `--call`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallName {
+    /// Findings
+    Check,
+    /// What the target can be given
+    Outline,
+    /// The stages
+    Targets,
+}
+
+/// `ocistage check`
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// A Dockerfile [default: PATH/Dockerfile, then PATH/Containerfile]; `-` is standard input; may be repeated
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) file: Vec<PathBuf>,
+    /// Set an ARG; without a value, from the environment
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub(crate) build_arg: Vec<String>,
+    /// The stage that must exist
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// How findings are written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: CheckFormat,
+    /// Print the parsed file as JSON instead
+    #[arg(long)]
+    pub(crate) ast: bool,
+    /// Contexts, or Dockerfiles [default: .]
+    #[arg(value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// `--format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// For code hosts
+    Sarif,
 }
 
 /// `ocistage push`
@@ -310,7 +380,10 @@ fn command() -> clap::Command {
     let decorate = |command: clap::Command| {
         command.mut_args(with_variable).args(foreign::accepted()).args_override_self(true)
     };
-    Cli::command().mut_subcommand("build", decorate).mut_subcommand("push", decorate)
+    Cli::command()
+        .mut_subcommand("build", decorate)
+        .mut_subcommand("push", decorate)
+        .mut_subcommand("check", |command| command.mut_args(with_variable).args_override_self(true))
 }
 
 /// The command as it is offered: without what is taken for other builders' sake only.

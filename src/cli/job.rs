@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,13 +14,13 @@ use ocistage::{
     PushReport, PushRequest,
 };
 
-use super::args::{self, BuildOptions, Command, CommonOptions, ProgressName, Stop};
+use super::args::{self, BuildArgs, BuildOptions, Command, CommonOptions, ProgressName, Stop};
 use super::environment::Environment;
 use super::failure::Failure;
 use super::render::{Renderer, Summary, Tally, choose};
 use super::request::{self, Prepared, PushForm};
 use super::results::ResultFiles;
-use super::{exit, interrupt, panic, report};
+use super::{check, exit, interrupt, panic, report};
 
 /// Something that needs the library.
 pub(crate) struct Job {
@@ -36,6 +37,13 @@ enum Work {
 }
 
 impl Job {
+    /// Why no namespace could be entered.
+    pub(crate) fn note_isolation(&mut self, note: String) {
+        if let Work::Build(prepared) = &mut self.work {
+            prepared.request.isolation_note = Some(note);
+        }
+    }
+
     /// The build that this is, when it is one: it may have to run something in namespaces.
     pub(crate) fn build(&self) -> Option<&BuildRequest> {
         match &self.work {
@@ -64,8 +72,16 @@ pub(crate) fn prepare(words: impl IntoIterator<Item = OsString>) -> Result<Job, 
         Stop::Refused(failure) => failed(&failure),
     })?;
     let job = match cli.command {
-        Command::Build(args) => request::context_operand("build", &args.context)
-            .and_then(|context| build(&args.options, &args.common, &context, false, &environment)),
+        Command::Build(args) => match called(&args, &environment) {
+            Ok(Some(answer)) => return Err(answered(&answer)),
+            Ok(None) => request::context_operand("build", &args.context)
+                .and_then(|context| build(&args.options, &args.common, &context, false, &environment)),
+            Err(failure) => Err(failure),
+        },
+        Command::Check(args) => match check::check(&args, &environment) {
+            Ok(answer) => return Err(answered(&answer)),
+            Err(failure) => Err(failure),
+        },
         Command::Push(args) => request::push_form(&args).and_then(|form| match form {
             PushForm::Build(context) => build(&args.options, &args.common, &context, true, &environment),
             PushForm::Send(source, references) => {
@@ -84,6 +100,20 @@ pub(crate) fn prepare(words: impl IntoIterator<Item = OsString>) -> Result<Job, 
         }
     };
     job.map_err(|failure| failed(&failure))
+}
+
+/// What a build says instead of building, when `--check` or `--call` asks for it.
+fn called(args: &BuildArgs, environment: &Environment) -> Result<Option<check::Answer>, Failure> {
+    let Some((name, as_json)) = request::call(args)? else { return Ok(None) };
+    let context = request::context_operand("build", &args.context)?;
+    check::call(name, as_json, &args.options, Path::new(&context), environment).map(Some)
+}
+
+fn answered(answer: &check::Answer) -> ExitCode {
+    match print(&answer.bytes) {
+        ExitCode::SUCCESS => ExitCode::from(answer.status),
+        failed => failed,
+    }
 }
 
 fn build(

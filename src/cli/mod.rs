@@ -14,6 +14,7 @@
 
 mod args;
 mod cache;
+mod check;
 mod context;
 mod csv;
 mod environment;

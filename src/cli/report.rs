@@ -35,29 +35,36 @@ fn failure_lines(failure: &Failure) -> String {
 
 fn error_lines(error: &Error, step: Option<&str>) -> String {
     let message = error.to_string();
-    let mut out = headline(&message);
+    let mut out = String::new();
+    let findings = error.source_text().map_or_else(Vec::new, |source| {
+        error.diagnostics().iter().map(|finding| finding.render_plain(source)).collect()
+    });
+    for finding in &findings {
+        out.push_str(&drawn(finding));
+    }
+    // One finding tells the story; several are counted where the eye ends up.
+    if findings.len() != 1 {
+        out.push_str(&headline(&message));
+    }
     if let Some(step) = step.filter(|step| !message.contains(step)) {
         let _ = writeln!(out, "  in {}", visible(step));
     }
-    if let Some(source) = error.source_text() {
-        if let Some(line) = error.line() {
-            let _ = writeln!(out, "  at {}:{line}", visible(source.name()));
-        }
-        for diagnostic in error.diagnostics() {
-            let drawn = diagnostic.render_plain(source);
-            // The headline tells the story once.
-            let drawn = match drawn.split_once('\n') {
-                Some((_, rest)) if diagnostic.message == message => rest,
-                _ => &drawn,
-            };
-            out.extend(drawn.lines().map(|line| visible(line) + "\n"));
-        }
+    if let (Some(source), Some(line)) = (error.source_text(), error.line()) {
+        let _ = writeln!(out, "  at {}:{line}", visible(source.name()));
     }
     if !error.output().is_empty() {
         out.push_str("last output of the step:\n");
         out.push_str(&last_lines(error.output(), io::stderr().is_terminal()));
     }
     hints(&mut out, error.hints());
+    out
+}
+
+/// A finding with its place: `error[code]` is coloured as a headline is.
+fn drawn(finding: &str) -> String {
+    let (kind, rest) = finding.split_once(": ").unwrap_or(("", finding));
+    let mut out = format!("{} ", style(format!("{kind}:")).red().bold().for_stderr());
+    out.extend(rest.lines().map(|line| visible(line) + "\n"));
     out
 }
 

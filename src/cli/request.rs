@@ -14,11 +14,13 @@ use ocistage::{
     BackendChoice, BuildRequest, CacheRequest, ErrorKind, NetworkRequest, RegistryRequest, StateRequest,
 };
 
-use super::args::{BackendName, BuildOptions, CommonOptions, CompressionName, NetworkName, PullPolicy};
+use super::args::{
+    BackendName, BuildArgs, BuildOptions, CallName, CommonOptions, CompressionName, NetworkName, PullPolicy,
+};
 use super::cache::{self, Direction};
 use super::context::{self, Stdin};
 use super::environment::Environment;
-use super::failure::Failure;
+use super::failure::{Failure, did_you_mean};
 use super::secret;
 use super::spool::Spool;
 use asked::Asked;
@@ -109,6 +111,7 @@ pub(crate) fn build(
             BackendName::Runc => BackendChoice::Runc,
             BackendName::Crun => BackendChoice::Crun,
         },
+        isolation_note: None,
         network: match options.network {
             NetworkName::Host => NetworkRequest::Host,
             NetworkName::None => NetworkRequest::None,
@@ -176,7 +179,10 @@ fn cache_request(
 }
 
 /// `--build-arg`, and the variables that RUN steps see without being asked: proxies, and the reproducible-builds time.
-fn build_args(typed: &[String], environment: &Environment) -> Result<BTreeMap<String, String>, Failure> {
+pub(crate) fn build_args(
+    typed: &[String],
+    environment: &Environment,
+) -> Result<BTreeMap<String, String>, Failure> {
     let mut args = BTreeMap::new();
     for text in typed {
         let (key, value) = match text.split_once('=') {
@@ -213,7 +219,7 @@ fn source_date_epoch(build_args: &BTreeMap<String, String>) -> Result<Option<i64
     }
 }
 
-fn platform(typed: Option<&str>, environment: &Environment) -> Result<Option<Platform>, Failure> {
+pub(crate) fn platform(typed: Option<&str>, environment: &Environment) -> Result<Option<Platform>, Failure> {
     let (option, text) = match (typed, environment.filled("DOCKER_DEFAULT_PLATFORM")) {
         (Some(text), _) => ("--platform", text),
         (None, Some(text)) => ("DOCKER_DEFAULT_PLATFORM", text),
@@ -226,6 +232,42 @@ fn platform(typed: Option<&str>, environment: &Environment) -> Result<Option<Pla
         .hint("build each platform by itself"));
     }
     text.parse().map(Some).map_err(|error| Failure::input(format!("{option}: {error}")))
+}
+
+/// Reads `--call WHAT[,format=json]`: what is shown, and whether as JSON. `None` builds.
+pub(crate) fn call(args: &BuildArgs) -> Result<Option<(CallName, bool)>, Failure> {
+    let Some(text) = args.call.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(args.check.then_some((CallName::Check, false)));
+    };
+    let refused = |why: String| Failure::input(format!("--call `{text}`: {why}"));
+    let mut fields = text.split(',');
+    let name = match fields.next().unwrap_or_default() {
+        "build" => None,
+        "check" | "lint" => Some(CallName::Check),
+        "outline" => Some(CallName::Outline),
+        "targets" => Some(CallName::Targets),
+        other => {
+            let near = did_you_mean(other, ["build", "check", "outline", "targets"]);
+            return Err(
+                refused(format!("`{other}` is not known{near}")).hint("use check, outline or targets")
+            );
+        }
+    };
+    let mut as_json = false;
+    for field in fields {
+        match field {
+            "format=json" => as_json = true,
+            "format=text" => as_json = false,
+            other => return Err(refused(format!("`{other}` is not known")).hint("use format=json")),
+        }
+    }
+    match (name, args.check) {
+        (Some(CallName::Outline | CallName::Targets), true) => {
+            Err(refused("--check shows something else".to_owned()))
+        }
+        (None, true) => Ok(Some((CallName::Check, as_json))),
+        (name, _) => Ok(name.map(|name| (name, as_json))),
+    }
 }
 
 /// `KEY=VALUE` lists, the last of a key counts; a key alone has the empty value.

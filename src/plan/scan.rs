@@ -54,7 +54,8 @@ pub(crate) struct StageSource {
     pub(crate) named: bool,
     /// What it begins with.
     pub(crate) base: BaseName,
-    /// Its platform: that of its FROM's flag; a stage's is that of the stage it begins with.
+    /// Its platform: that of its FROM's flag for an image, that of the stage it begins with for a stage, the
+    /// build's for `scratch`.
     pub(crate) platform: Platform,
     /// What its FROM names.
     pub(crate) span: Span,
@@ -235,7 +236,9 @@ fn open_stage(
     };
     let platform = match &base {
         BaseName::Stage(used) => before[used.0].platform.clone(),
-        BaseName::Scratch | BaseName::Image(_) => platform,
+        // Nothing has no platform to choose: the image is for the target.
+        BaseName::Scratch => settings.target_platform.clone(),
+        BaseName::Image(_) => platform,
     };
     let name = from.alias.as_ref().map_or_else(|| format!("stage-{id}"), |alias| alias.text.to_lowercase());
     StageSource {
@@ -319,6 +322,21 @@ impl Stages {
             }
         }
         images
+    }
+
+    /// The first line that names an image; `None` when only triggers of a base do.
+    pub(crate) fn line_naming(&self, key: &ImageKey) -> Option<usize> {
+        self.needed().into_iter().map(|id| self.get(id)).find_map(|stage| {
+            if self.base_image(stage).as_ref() == Some(key) {
+                return Some(stage.line);
+            }
+            let named = |origin: &FileOrigin| matches!(origin, FileOrigin::Image(image) if image == key);
+            let written = stage.instructions.iter().filter(|sourced| !sourced.trigger);
+            written
+                .filter(|sourced| self.origins(stage, sourced, &mut Vec::new()).iter().any(named))
+                .map(|sourced| sourced.instruction.lines.first)
+                .next()
+        })
     }
 
     /// The image that a stage begins with.

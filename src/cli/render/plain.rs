@@ -86,7 +86,7 @@ impl State {
         match event {
             Event::Resolved { reference, digest } => self.note(&format!("[base] {reference} is {digest}")),
             Event::ContextScanned { name, files, bytes } => {
-                self.note(&format!("[context] {name}: {files} files, {}", text::size(*bytes)));
+                self.note(&format!("{} {}", text::context(name), text::scanned(*files, *bytes)));
             }
             Event::IsolationChosen { backend, reason } => {
                 self.note(&format!("[isolation] {backend}: {reason}"));

@@ -135,7 +135,7 @@ impl State {
                 ("resolved", with(json!({"reference": reference, "digest": digest}), done(&name, now, false)))
             }
             Event::ContextScanned { name, files, bytes } => {
-                let vertex = done(&format!("[context] {name}"), now, false);
+                let vertex = done(&text::context(name), now, false);
                 ("context-scanned", with(json!({"name": name, "files": files, "bytes": bytes}), vertex))
             }
             Event::IsolationChosen { backend, reason } => {

@@ -52,6 +52,16 @@ pub(crate) fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
+/// The title of a context: `[context]` for the build's own, `[context NAME]` for a named one.
+pub(crate) fn context(name: &str) -> String {
+    if name == "context" { "[context]".to_owned() } else { format!("[context {name}]") }
+}
+
+/// What was read of a context: `3 files, 1.2 kB`.
+pub(crate) fn scanned(files: u64, bytes: u64) -> String {
+    format!("{}, {}", count(usize::try_from(files).unwrap_or(usize::MAX), "file"), size(bytes))
+}
+
 /// `text` with every control character shown instead of sent; tabs stay. Line ends are shown too.
 pub(crate) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -101,7 +101,7 @@ impl State {
                 self.info(&format!("[base] {reference}"), &text::short(digest));
             }
             Event::ContextScanned { name, files, bytes } => {
-                self.info(&format!("[context] {name}"), &format!("{files} files, {}", text::size(*bytes)));
+                self.info(&text::context(name), &text::scanned(*files, *bytes));
             }
             Event::IsolationChosen { backend, reason } => {
                 self.info(&format!("[isolation] {backend}: {reason}"), "");

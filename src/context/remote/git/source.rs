@@ -212,7 +212,6 @@ mod tests {
             "ssh://-oProxyCommand=x@h/x",
             "http://169.254.169.254/x.git",
             "git@-h:x",
-            "https:///x.git",
             "https://h/x.git\nfoo",
         ] {
             assert!(source(remote).is_err(), "{remote}");
