@@ -20,8 +20,10 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::{Image, PackOptions};
 use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
 use crate::plan::{ImageKey, LowerSettings, MountSupport, Plan, ScanSettings, lint, lower, scan};
+use crate::records::{CacheRecord, PruneReport, RecordDetails};
 use crate::request::{
-    BuildRequest, ContextRequest, NamedContext, NetworkRequest, PushRequest, SecretRequest,
+    BuildRequest, ContextRequest, NamedContext, NetworkRequest, PruneRequest, PushRequest, RecordsRequest,
+    SecretRequest,
 };
 use crate::run::Network;
 use crate::setup::{Destinations, Setup};
@@ -97,6 +99,50 @@ impl Builder {
         let result = crate::push::push(&ctx, &request).await;
         ctx.cancel();
         result.map_err(|error| self.named(error))
+    }
+
+    /// The records of a cache, the youngest first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`].
+    pub async fn records(
+        &self,
+        request: RecordsRequest,
+        events: Arc<dyn EventSink>,
+    ) -> Result<Vec<CacheRecord>, Error> {
+        let ctx = Ctx::new(events, self.cancel.child_token(), processors());
+        crate::records::list(&ctx, &request).await.map_err(|error| self.named(error))
+    }
+
+    /// One record, found by its tag or the first digits of its key.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`]; [`ErrorKind::Input`] when no record, or more than one, is meant by `key`.
+    pub async fn record(
+        &self,
+        request: RecordsRequest,
+        key: &str,
+        events: Arc<dyn EventSink>,
+    ) -> Result<RecordDetails, Error> {
+        let ctx = Ctx::new(events, self.cancel.child_token(), processors());
+        crate::records::inspect(&ctx, &request, key).await.map_err(|error| self.named(error))
+    }
+
+    /// Throw records of a cache away.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`].
+    pub async fn prune(
+        &self,
+        request: RecordsRequest,
+        rule: PruneRequest,
+        events: Arc<dyn EventSink>,
+    ) -> Result<PruneReport, Error> {
+        let ctx = Ctx::new(events, self.cancel.child_token(), processors());
+        crate::records::prune(&ctx, &request, &rule).await.map_err(|error| self.named(error))
     }
 
     /// An interruption is told as one, whatever it made fail.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::blob::{Layout, Verified};
 use crate::build::{BuildError, Choose, Scratch, Session, Unpacking};
-use crate::cache::{CacheBackend, Caches, FolderCache, RepositoryCache};
+use crate::cache::{CacheBackend, Caches, FolderCache, RepositoryCache, SHARED_PREFIX};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind};
 use crate::http::ProxySettings;
@@ -69,11 +69,8 @@ impl Setup {
 
     /// Where the blobs of new layers are written: the local cache itself where there is one.
     pub(crate) fn blobs(&self, request: &BuildRequest, scratch: &Scratch) -> Result<Layout, BuildError> {
-        let path = if self.caches_locally(request) {
-            self.state.dir.join(CACHE)
-        } else {
-            scratch.path().join("blobs")
-        };
+        let path =
+            if self.caches_locally(request) { cache_path(&self.state) } else { scratch.path().join("blobs") };
         Ok(Layout::create(path)?)
     }
 
@@ -100,7 +97,7 @@ impl Setup {
             writers.extend(self.place(place, request, true)?);
         }
         if self.caches_locally(request) {
-            let layout = Layout::create(self.state.dir.join(CACHE))?;
+            let layout = Layout::create(cache_path(&self.state))?;
             let backend: Arc<dyn CacheBackend> = Arc::new(FolderCache::new(layout));
             readers.push(Arc::clone(&backend));
             writers.push(backend);
@@ -126,7 +123,7 @@ impl Setup {
     fn repository_cache(&self, repository: &Repository, request: &BuildRequest) -> Arc<dyn CacheBackend> {
         // Among an image's own tags, records must be told from images.
         let shared = request.tags.iter().any(|tag| tag.repository == *repository);
-        let prefix = if shared { "cache-" } else { "" };
+        let prefix = if shared { SHARED_PREFIX } else { "" };
         Arc::new(RepositoryCache::new(self.registries.clone(), repository.clone(), prefix))
     }
 
@@ -150,6 +147,11 @@ impl Setup {
 /// Where the local store is.
 pub(crate) fn store_path(state: &StateRequest) -> PathBuf {
     state.dir.join(STORE)
+}
+
+/// Where the local cache is.
+pub(crate) fn cache_path(state: &StateRequest) -> PathBuf {
+    state.dir.join(CACHE)
 }
 
 /// Where temporary directories are made. With nothing to keep, the state directory is one itself.

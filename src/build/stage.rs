@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::sync::OnceCell;
 
 use crate::cache::{CacheKey, Found, Record, RecordBlob, RecordName, StepRecord};
-use crate::ctx::{Event, MissReason, seconds_of};
+use crate::ctx::{Event, MissReason, now, seconds_of};
 use crate::ids::StageId;
 use crate::layer::Layer;
 use crate::oci::{ChainId, Document, ImageConfig};
@@ -170,6 +170,7 @@ pub(super) async fn build_stage(session: &Arc<Session>, id: StageId) -> Result<B
             parent,
             diff_id: layer.as_ref().map(|layer| layer.diff_id),
             created: created.or(progress.image.created).unwrap_or(0),
+            recorded: now(),
             duration_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             instruction: step.title.clone(),
             inputs: BTreeMap::new(),
