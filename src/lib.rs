@@ -13,6 +13,7 @@ mod builder;
 mod cache;
 mod check;
 mod context;
+mod contexts;
 mod ctx;
 pub mod dockerfile;
 mod error;
@@ -42,8 +43,8 @@ pub use ctx::{Event, EventSink, MissReason, OutputStream, Transfer};
 pub use error::{Error, ErrorKind};
 pub use ids::{StageId, StepId};
 pub use request::{
-    BuildRequest, CachePlace, CacheRequest, ContextRequest, ImageSource, NamedContext, NetworkRequest,
-    OutputRequest, PushRequest, RegistryRequest, SecretRequest, StateRequest,
+    BuildRequest, CachePlace, CacheRequest, ContextRequest, DockerfileRequest, ImageSource, NamedContext,
+    NetworkRequest, OutputRequest, PushRequest, RegistryRequest, SecretRequest, StateRequest,
 };
 pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};
 pub use tokio_util::sync::CancellationToken;

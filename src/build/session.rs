@@ -23,6 +23,7 @@ use super::inputs::Contexts;
 use super::layers::LayerStore;
 use super::preflight::Preflight;
 use super::probe::Definitions;
+use super::remotes::Remotes;
 use super::resolve::BaseImage;
 use super::runner::Runner;
 use super::scratch::Scratch;
@@ -38,6 +39,8 @@ pub(crate) struct Session {
     pub(crate) images: BTreeMap<ImageKey, BaseImage>,
     /// The build contexts.
     pub(crate) contexts: Contexts,
+    /// ADD's remote sources.
+    pub(crate) remotes: Remotes,
     /// The definition keys.
     pub(crate) definitions: Definitions,
     /// Where records are.
@@ -157,6 +160,7 @@ pub(crate) struct SessionParts {
     pub(crate) plan: Plan,
     pub(crate) images: BTreeMap<ImageKey, BaseImage>,
     pub(crate) contexts: Contexts,
+    pub(crate) remotes: Remotes,
     pub(crate) definitions: Definitions,
     pub(crate) caches: Caches,
     pub(crate) layers: LayerStore,
@@ -176,6 +180,7 @@ impl Session {
             plan,
             images,
             contexts,
+            remotes,
             definitions,
             caches,
             layers,
@@ -192,6 +197,7 @@ impl Session {
             plan,
             images,
             contexts,
+            remotes,
             definitions,
             caches,
             layers,
