@@ -13,6 +13,7 @@ mod builder;
 mod cache;
 mod check;
 mod context;
+mod contexts;
 mod ctx;
 pub mod dockerfile;
 mod error;
@@ -44,8 +45,9 @@ pub use error::{Error, ErrorKind};
 pub use ids::{StageId, StepId};
 pub use records::{CacheRecord, PruneReport, RecordDetails, RecordKind};
 pub use request::{
-    BuildRequest, CachePlace, CacheRequest, ContextRequest, ImageSource, NamedContext, NetworkRequest,
-    OutputRequest, PruneRequest, PushRequest, RecordsRequest, RegistryRequest, SecretRequest, StateRequest,
+    BuildRequest, CachePlace, CacheRequest, ContextRequest, DockerfileRequest, ImageSource, NamedContext,
+    NetworkRequest, OutputRequest, PruneRequest, PushRequest, RecordsRequest, RegistryRequest, SecretRequest,
+    StateRequest,
 };
 pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};
 pub use tokio_util::sync::CancellationToken;
