@@ -31,7 +31,7 @@ pub(crate) fn going(entries: &[Entry], rule: &PruneRule, now: i64) -> BTreeSet<S
         entries.sort_by(|a, b| (b.recorded, &a.tag).cmp(&(a.recorded, &b.tag)));
         let old = entries.iter().skip(rule.keep).filter(|entry| {
             let age = entry.recorded.map_or(i64::MAX, |time| now.saturating_sub(time));
-            !rule.older_than.is_some_and(|limit| age <= limit) && !rule.keeps_tag(&entry.tag)
+            rule.older_than.is_none_or(|limit| age > limit) && !rule.keeps_tag(&entry.tag)
         });
         going.extend(old.map(|entry| entry.tag.clone()));
     }
