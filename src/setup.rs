@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::blob::{Layout, Verified};
-use crate::build::{BuildError, Choose, Scratch, Session, Unpacking};
-use crate::cache::{CacheBackend, Caches, FolderCache, RepositoryCache};
+use crate::build::{BuildError, Choose, Fetcher, Scratch, Session, Unpacking};
+use crate::cache::{CacheBackend, Caches, FolderCache, RepositoryCache, SHARED_PREFIX};
+use crate::context::{Downloader, Git};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind};
-use crate::http::ProxySettings;
+use crate::http::{Client, ClientSettings, ProxySettings};
 use crate::layer::{BlobHome, Image, Layer, OverlayStyle, Owners};
 use crate::oci::{Reference, Repository};
 use crate::output::{
@@ -26,6 +27,7 @@ const STORE: &str = "store";
 const CACHE: &str = "cache";
 const TEMPORARY: &str = "tmp";
 const MOUNTS: &str = "mounts";
+const SOURCES: &str = "sources";
 
 /// What a build is set up with, whatever it builds.
 pub(crate) struct Setup {
@@ -69,11 +71,8 @@ impl Setup {
 
     /// Where the blobs of new layers are written: the local cache itself where there is one.
     pub(crate) fn blobs(&self, request: &BuildRequest, scratch: &Scratch) -> Result<Layout, BuildError> {
-        let path = if self.caches_locally(request) {
-            self.state.dir.join(CACHE)
-        } else {
-            scratch.path().join("blobs")
-        };
+        let path =
+            if self.caches_locally(request) { cache_path(&self.state) } else { scratch.path().join("blobs") };
         Ok(Layout::create(path)?)
     }
 
@@ -100,7 +99,7 @@ impl Setup {
             writers.extend(self.place(place, request, true)?);
         }
         if self.caches_locally(request) {
-            let layout = Layout::create(self.state.dir.join(CACHE))?;
+            let layout = Layout::create(cache_path(&self.state))?;
             let backend: Arc<dyn CacheBackend> = Arc::new(FolderCache::new(layout));
             readers.push(Arc::clone(&backend));
             writers.push(backend);
@@ -126,7 +125,7 @@ impl Setup {
     fn repository_cache(&self, repository: &Repository, request: &BuildRequest) -> Arc<dyn CacheBackend> {
         // Among an image's own tags, records must be told from images.
         let shared = request.tags.iter().any(|tag| tag.repository == *repository);
-        let prefix = if shared { "cache-" } else { "" };
+        let prefix = if shared { SHARED_PREFIX } else { "" };
         Arc::new(RepositoryCache::new(self.registries.clone(), repository.clone(), prefix))
     }
 
@@ -135,12 +134,28 @@ impl Setup {
         self.kept.as_deref().unwrap_or(scratch).join(MOUNTS)
     }
 
+    /// What fetches files and repositories, into `scratch`.
+    pub(crate) fn fetcher(&self, request: &BuildRequest, scratch: &Scratch) -> Result<Fetcher, Error> {
+        let settings =
+            ClientSettings { proxy: proxies(&request.registries), guarded: true, ..Default::default() };
+        let client = Client::new(settings);
+        let client = client.map_err(|error| Error::new(ErrorKind::Input, error.to_string()))?;
+        let memory = self.kept.as_ref().filter(|_| !request.cache.disabled).map(|kept| kept.join(SOURCES));
+        Ok(Fetcher {
+            downloader: Downloader::new(client, scratch.path().to_owned(), memory),
+            git: Git::new(request.git_environment.clone()),
+            directory: scratch.path().to_owned(),
+        })
+    }
+
     /// Chooses a backend when the first RUN must be carried out.
-    pub(crate) fn choose_backend(&self, choice: BackendChoice) -> Arc<Choose> {
+    pub(crate) fn choose_backend(&self, choice: BackendChoice, note: Option<String>) -> Arc<Choose> {
         let scratch = self.temporary.clone();
         Arc::new(move || {
-            select(choice, PathBuf::from("/proc/self/exe"), scratch.clone())
-                .map_err(|error| error.to_string())
+            select(choice, PathBuf::from("/proc/self/exe"), scratch.clone()).map_err(|error| match &note {
+                Some(note) => format!("{error}; {note}"),
+                None => error.to_string(),
+            })
         })
     }
 }
@@ -150,9 +165,26 @@ pub(crate) fn store_path(state: &StateRequest) -> PathBuf {
     state.dir.join(STORE)
 }
 
+/// Where the local cache is.
+pub(crate) fn cache_path(state: &StateRequest) -> PathBuf {
+    state.dir.join(CACHE)
+}
+
 /// Where temporary directories are made. With nothing to keep, the state directory is one itself.
 pub(crate) fn temporary(state: &StateRequest) -> PathBuf {
     if state.ephemeral { state.dir.clone() } else { state.dir.join(TEMPORARY) }
+}
+
+fn proxies(request: &RegistryRequest) -> ProxySettings {
+    let proxy = |name: &str| {
+        let all = || request.proxies.get("all_proxy");
+        request.proxies.get(name).or_else(all).map(|url| Secret::new(url.clone()))
+    };
+    ProxySettings {
+        http: proxy("http_proxy"),
+        https: proxy("https_proxy"),
+        except: request.proxies.get("no_proxy").cloned().unwrap_or_default(),
+    }
 }
 
 /// The registries of a request, with the credentials of its files.
@@ -164,16 +196,8 @@ pub(crate) fn registries(request: &RegistryRequest) -> Result<Registries, Error>
         let config = config.with_helper_path(request.helper_directories.iter().cloned());
         sources.push(Arc::new(config) as Arc<dyn CredentialSource>);
     }
-    let proxy = |name: &str| {
-        let all = || request.proxies.get("all_proxy");
-        request.proxies.get(name).or_else(all).map(|url| Secret::new(url.clone()))
-    };
     let settings = RegistrySettings {
-        proxy: ProxySettings {
-            http: proxy("http_proxy"),
-            https: proxy("https_proxy"),
-            except: request.proxies.get("no_proxy").cloned().unwrap_or_default(),
-        },
+        proxy: proxies(request),
         credentials: Arc::new(FirstOf(sources)),
         insecure: request.insecure.iter().cloned().collect::<BTreeSet<_>>(),
         ..RegistrySettings::default()
@@ -246,23 +270,23 @@ impl Destinations {
         self.pushed_to.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Where the image's blobs must be on this machine, if an output wants them here: in the local store, else
+    /// in `temporary`.
+    pub(crate) fn blobs(&self, temporary: &Layout) -> Option<Layout> {
+        let wanted = self.store.is_some()
+            || self.files.iter().any(|output| {
+                !matches!(output, OutputRequest::Registry | OutputRequest::Store | OutputRequest::CacheOnly)
+            });
+        wanted.then(|| self.store.as_ref().unwrap_or(temporary).clone())
+    }
+
     /// Bring the image everywhere; its names.
     pub(crate) async fn export(&self, session: &Session, image: &Image) -> Result<Vec<String>, BuildError> {
         let mut names = Vec::new();
         if let Some(registry) = &self.registry {
             names.extend(registry.export(&session.ctx, image).await?.names);
         }
-        let needs_blobs = self.store.is_some()
-            || self.files.iter().any(|output| {
-                !matches!(output, OutputRequest::Registry | OutputRequest::Store | OutputRequest::CacheOnly)
-            });
-        if !needs_blobs {
-            return Ok(names);
-        }
-        let layout = match &self.store {
-            Some(store) => store.clone(),
-            None => session.blobs.clone(),
-        };
+        let Some(layout) = self.blobs(&session.blobs) else { return Ok(names) };
         let layers = image.layers.iter().map(|layer| session.layers.localise(&session.ctx, layer, &layout));
         let local = Image { layers: futures_util::future::try_join_all(layers).await?, ..image.clone() };
         let files = Files {

@@ -37,6 +37,13 @@ enum Work {
 }
 
 impl Job {
+    /// Why no namespace could be entered.
+    pub(crate) fn note_isolation(&mut self, note: String) {
+        if let Work::Build(prepared) = &mut self.work {
+            prepared.request.isolation_note = Some(note);
+        }
+    }
+
     /// The build that this is, when it is one: it may have to run something in namespaces.
     pub(crate) fn build(&self) -> Option<&BuildRequest> {
         match &self.work {
@@ -48,7 +55,9 @@ impl Job {
 
 /// Whether the Dockerfile of `request` has a RUN, as a trigger or for itself.
 pub(crate) fn runs_commands(request: &BuildRequest) -> bool {
-    ocistage::dockerfile::parse(&request.dockerfile).file.instructions.iter().any(|instruction| {
+    // What is not here yet may have one.
+    let Some(dockerfile) = request.dockerfile.source() else { return true };
+    ocistage::dockerfile::parse(dockerfile).file.instructions.iter().any(|instruction| {
         match &instruction.kind {
             InstructionKind::Run(_) => true,
             InstructionKind::Onbuild(onbuild) => matches!(onbuild.trigger.kind, InstructionKind::Run(_)),

@@ -111,6 +111,7 @@ pub(crate) fn build(
             BackendName::Runc => BackendChoice::Runc,
             BackendName::Crun => BackendChoice::Crun,
         },
+        isolation_note: None,
         network: match options.network {
             NetworkName::Host => NetworkRequest::Host,
             NetworkName::None => NetworkRequest::None,
@@ -130,6 +131,7 @@ pub(crate) fn build(
         compression_level,
         source_date_epoch,
         registries,
+        git_environment: environment.for_git(),
         state,
     };
     Ok(Prepared { request, held, warnings })

@@ -54,7 +54,8 @@ pub(crate) struct StageSource {
     pub(crate) named: bool,
     /// What it begins with.
     pub(crate) base: BaseName,
-    /// Its platform: that of its FROM's flag; a stage's is that of the stage it begins with.
+    /// Its platform: that of its FROM's flag for an image, that of the stage it begins with for a stage, the
+    /// build's for `scratch`.
     pub(crate) platform: Platform,
     /// What its FROM names.
     pub(crate) span: Span,

@@ -118,7 +118,10 @@ fn open(path: &Path, file: Option<&Path>, environment: &Environment) -> Result<O
 }
 
 fn request_of(opened: &Opened) -> Result<CheckRequest, Failure> {
-    let mut request = CheckRequest::new(opened.dockerfile.clone());
+    let Some(dockerfile) = opened.dockerfile.source() else {
+        return Err(Failure::input("check reads Dockerfiles of this machine: fetch it first"));
+    };
+    let mut request = CheckRequest::new(dockerfile.clone());
     let beside = opened.dockerfile_path.as_ref().map(|path| {
         let mut name = path.clone().into_os_string();
         name.push(".dockerignore");

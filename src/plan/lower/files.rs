@@ -3,7 +3,7 @@
 use crate::dockerfile::{AddArgs, CopyArgs, FileArgs, FileSource as Written, Heredoc, Word};
 use crate::plan::model::{FileOp, FileOrigin, FileSource, Op};
 use crate::plan::scan::Sourced;
-use crate::text::Diagnostic;
+use crate::text::{Diagnostic, without_userinfo};
 
 use super::Lowering;
 use super::remote::{Remote, remote};
@@ -77,6 +77,7 @@ impl Lowering<'_> {
                 FileSource::Git {
                     checksum: flags.checksum.clone().or(git.checksum),
                     keep_git_dir: flags.keep_git_dir.or(git.keep_git_dir).unwrap_or(false),
+                    submodules: git.submodules.unwrap_or(true),
                     remote: git.remote,
                     reference: git.reference,
                     subdir: git.subdir,
@@ -189,12 +190,13 @@ fn history(keyword: &str, op: &FileOp) -> String {
         words.push(match source {
             FileSource::Path(path) => path.clone(),
             FileSource::Inline { name, .. } => format!("<<{name}"),
-            FileSource::Url { url, .. } => url.clone(),
+            FileSource::Url { url, .. } => without_userinfo(url).into_owned(),
             FileSource::Git { remote, reference, subdir, .. } => {
+                let remote = without_userinfo(remote);
                 let reference = reference.as_deref().unwrap_or_default();
                 match subdir {
                     Some(subdir) => format!("{remote}#{reference}:{subdir}"),
-                    None if reference.is_empty() => remote.clone(),
+                    None if reference.is_empty() => remote.into_owned(),
                     None => format!("{remote}#{reference}"),
                 }
             }

@@ -88,7 +88,7 @@ impl Git {
 
     /// The same by another name.
     #[cfg(test)]
-    pub(super) fn with(mut self, program: &str, schedule: Schedule) -> Self {
+    pub(in crate::context::remote) fn with(mut self, program: &str, schedule: Schedule) -> Self {
         (self.program, self.schedule) = (PathBuf::from(program), schedule);
         self
     }

@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::Commit;
 use crate::context::remote::RemoteError;
 use crate::http::{Origin, Secret, names_metadata};
 use crate::text::without_userinfo;
@@ -81,6 +82,11 @@ impl GitSource {
     /// The address as messages show it.
     pub(crate) fn shown(&self) -> String {
         without_userinfo(&self.address).into_owned()
+    }
+
+    /// The ref by which `commit` was found, where that is part of what is fetched.
+    pub(crate) fn kept_name<'c>(&self, commit: &'c Commit) -> Option<&'c str> {
+        commit.name.as_deref().filter(|_| self.keep_git_dir)
     }
 
     /// `https://host:port`, which git's settings are for.
@@ -212,7 +218,6 @@ mod tests {
             "ssh://-oProxyCommand=x@h/x",
             "http://169.254.169.254/x.git",
             "git@-h:x",
-            "https:///x.git",
             "https://h/x.git\nfoo",
         ] {
             assert!(source(remote).is_err(), "{remote}");
