@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cache;
+mod cases;
 mod cli;
 mod examples;
 mod interrupt;
