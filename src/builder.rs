@@ -296,6 +296,9 @@ async fn plan(
             };
             match stages.near_stage(&key.name) {
                 Some(near) => error.hint(format!("did you mean the stage `{near}`?")),
+                // A short name may have been meant as a stage's.
+                None if !key.name.contains(['/', '.', ':']) && stages.list.len() > 1 => error
+                    .hint(format!("no stage above has the name `{}`, so it is taken for an image", key.name)),
                 None => error,
             }
         })?;
