@@ -76,10 +76,11 @@ pub(super) fn files(parent: &CacheKey, platform: &Platform, op: &FileOp, input: 
                 optional(&mut key, "url.checksum", checksum.as_deref());
                 key.field("url", url).number("url.unpack", (*unpack).into())
             }
-            FileSource::Git { remote, reference, subdir, checksum, keep_git_dir } => {
+            FileSource::Git { remote, reference, subdir, checksum, keep_git_dir, submodules } => {
                 optional(&mut key, "git.reference", reference.as_deref());
                 optional(&mut key, "git.subdir", subdir.as_deref());
                 optional(&mut key, "git.checksum", checksum.as_deref());
+                key.number("git.submodules", (*submodules).into());
                 key.field("git", remote).number("git.keep", (*keep_git_dir).into())
             }
         };

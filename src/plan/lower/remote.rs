@@ -26,6 +26,8 @@ pub(super) struct Git {
     pub(super) checksum: Option<String>,
     /// Whether `.git` is kept.
     pub(super) keep_git_dir: Option<bool>,
+    /// Whether submodules are fetched too.
+    pub(super) submodules: Option<bool>,
 }
 
 /// What `source` is; `None` is a path of the context.
@@ -48,6 +50,18 @@ pub(super) fn remote(source: &str) -> Result<Option<Remote>, String> {
         return git(source).map(|git| Some(Remote::Git(git)));
     }
     Ok(None)
+}
+
+/// An address as others may see it: without the password of its user.
+pub(super) fn shown(address: &str) -> String {
+    let hidden = || {
+        let (scheme, rest) = address.split_once("://")?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (login, host) = rest[..end].rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:xxxxx@{host}{}", &rest[end..]))
+    };
+    hidden().unwrap_or_else(|| address.to_owned())
 }
 
 /// `git@github.com:owner/repo`
@@ -101,12 +115,14 @@ fn set(git: &mut Git, key: &str, value: &str) -> Result<(), String> {
         }
         "subdir" => &mut git.subdir,
         "checksum" | "commit" => &mut git.checksum,
-        "keep-git-dir" => {
-            git.keep_git_dir = Some(match value {
+        "keep-git-dir" | "submodules" => {
+            let truth = match value {
                 "" | "1" | "true" => true,
                 "0" | "false" => false,
-                _ => return Err(format!("keep-git-dir is true or false, not `{value}`")),
-            });
+                _ => return Err(format!("{key} is true or false, not `{value}`")),
+            };
+            let place = if key == "submodules" { &mut git.submodules } else { &mut git.keep_git_dir };
+            *place = Some(truth);
             return Ok(());
         }
         _ => return Err(format!("unknown key `{key}` in the query of a git source")),
@@ -172,6 +188,14 @@ mod tests {
     }
 
     #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(shown("https://me:secret@h/x@y?z"), "https://me:xxxxx@h/x@y?z");
+        for plain in ["https://h/a:b@c", "https://me@h/x", "git@h:x", "a:b@c"] {
+            assert_eq!(shown(plain), plain);
+        }
+    }
+
+    #[test]
     fn a_fragment_names_reference_and_folder() {
         let git = parsed("https://h/x.git#v1:docs/a");
         assert_eq!(git.remote, "https://h/x.git");
@@ -182,10 +206,12 @@ mod tests {
 
     #[test]
     fn a_query_names_the_same_and_more() {
-        let git = parsed("https://h/x.git?tag=v1&subdir=a%20b&checksum=0123456&keep-git-dir=true");
+        let git =
+            parsed("https://h/x.git?tag=v1&subdir=a%20b&checksum=0123456&keep-git-dir=true&submodules=0");
         assert_eq!(git.reference.as_deref(), Some("refs/tags/v1"));
         assert_eq!(git.subdir.as_deref(), Some("a b"));
         assert_eq!((git.checksum.as_deref(), git.keep_git_dir), (Some("0123456"), Some(true)));
+        assert_eq!(git.submodules, Some(false));
         for wrong in ["https://h/x.git?x=1", "https://h/x.git?ref=a#b", "https://h/x.git#a:../b"] {
             assert!(remote(wrong).is_err(), "{wrong}");
         }

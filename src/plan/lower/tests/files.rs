@@ -102,8 +102,15 @@ fn add_fetches_git_repositories() {
         subdir: Some("docs".to_owned()),
         checksum: Some("0123456789abcdef".to_owned()),
         keep_git_dir: true,
+        submodules: true,
     };
     assert_eq!(copies(&target(text))[0].sources, [git]);
+}
+
+#[test]
+fn history_has_no_passwords() {
+    let text = "FROM scratch\nARG P=pw\nADD https://u:$P@h/x ssh://u:$P@h/y#v /d/";
+    assert_eq!(lowered(text).history()[1], "ADD https://u:xxxxx@h/x ssh://u:xxxxx@h/y#v /d/ # buildkit");
 }
 
 #[test]
