@@ -52,6 +52,18 @@ pub(crate) fn remote(source: &str) -> Result<Option<Remote>, String> {
     Ok(None)
 }
 
+/// An address as others may see it: without the password of its user.
+pub(super) fn shown(address: &str) -> String {
+    let hidden = || {
+        let (scheme, rest) = address.split_once("://")?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (login, host) = rest[..end].rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:xxxxx@{host}{}", &rest[end..]))
+    };
+    hidden().unwrap_or_else(|| address.to_owned())
+}
+
 /// `git@github.com:owner/repo`
 fn is_scp(source: &str) -> bool {
     let is_name = |text: &str| {
@@ -181,6 +193,14 @@ mod tests {
     }
 
     #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(shown("https://me:secret@h/x@y?z"), "https://me:xxxxx@h/x@y?z");
+        for plain in ["https://h/a:b@c", "https://me@h/x", "git@h:x", "a:b@c"] {
+            assert_eq!(shown(plain), plain);
+        }
+    }
+
+    #[test]
     fn a_fragment_names_reference_and_folder() {
         let git = parsed("https://h/x.git#v1:docs/a");
         assert_eq!(git.remote, "https://h/x.git");
@@ -197,6 +217,7 @@ mod tests {
         assert_eq!(git.reference.as_deref(), Some("refs/tags/v1"));
         assert_eq!(git.subdir.as_deref(), Some("a b"));
         assert_eq!((git.checksum.as_deref(), git.keep_git_dir), (Some("0123456"), Some(true)));
+        assert_eq!(git.submodules, Some(false));
         for wrong in ["https://h/x.git?x=1", "https://h/x.git?ref=a#b", "https://h/x.git#a:../b"] {
             assert!(remote(wrong).is_err(), "{wrong}");
         }
