@@ -8,6 +8,7 @@ mod cli;
 mod examples;
 mod push;
 mod readers;
+mod remote;
 mod rootless;
 mod run;
 mod selftest;
