@@ -8,19 +8,25 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{
-    BaseImage, BuildError, Contexts, Fetcher, LayerStore, Preflight, Remotes, Resolver, Runner, Scratch,
-    SecretSource, Session, SessionParts, SessionSettings, assemble, build_key, definitions, record_stages,
-    recorded_image,
+    BaseImage, BuildError, Contexts, Counts, Fetcher, LayerStore, Preflight, Remotes, Resolver, Runner,
+    Running, Scratch, SecretSource, Session, SessionSettings, assemble, build_key, built_anew, definitions,
+    record_stages, recorded_image,
 };
 use crate::cache::{CacheKey, Record, RecordBlob, RecordName};
+use crate::check::{is_of_a_rule, judged};
 use crate::contexts::{self, Opened};
 use crate::ctx::{Ctx, Event, EventSink};
 use crate::dockerfile::parse;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Image, PackOptions};
 use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
-use crate::plan::{ImageKey, LowerSettings, MountSupport, Plan, RemoteSupport, ScanSettings, lower, scan};
-use crate::request::{BuildRequest, NamedContext, NetworkRequest, PushRequest, SecretRequest};
+use crate::plan::{
+    ImageKey, LowerSettings, MountSupport, Plan, RemoteSupport, ScanSettings, lint, lower, scan,
+};
+use crate::records::{CacheRecord, PruneReport, RecordDetails};
+use crate::request::{
+    BuildRequest, NamedContext, NetworkRequest, PruneRequest, PushRequest, RecordsRequest, SecretRequest,
+};
 use crate::run::Network;
 use crate::setup::{Destinations, Setup};
 use crate::text::{Diagnostic, Source};
@@ -97,6 +103,50 @@ impl Builder {
         result.map_err(|error| self.named(error))
     }
 
+    /// The records of a cache, the youngest first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`].
+    pub async fn records(
+        &self,
+        request: RecordsRequest,
+        events: Arc<dyn EventSink>,
+    ) -> Result<Vec<CacheRecord>, Error> {
+        let ctx = Ctx::new(events, self.cancel.child_token(), processors());
+        crate::records::list(&ctx, &request).await.map_err(|error| self.named(error))
+    }
+
+    /// One record, found by its tag or the first digits of its key.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`]; [`ErrorKind::Input`] when no record, or more than one, is meant by `key`.
+    pub async fn record(
+        &self,
+        request: RecordsRequest,
+        key: &str,
+        events: Arc<dyn EventSink>,
+    ) -> Result<RecordDetails, Error> {
+        let ctx = Ctx::new(events, self.cancel.child_token(), processors());
+        crate::records::inspect(&ctx, &request, key).await.map_err(|error| self.named(error))
+    }
+
+    /// Throw records of a cache away.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`].
+    pub async fn prune(
+        &self,
+        request: RecordsRequest,
+        rule: PruneRequest,
+        events: Arc<dyn EventSink>,
+    ) -> Result<PruneReport, Error> {
+        let ctx = Ctx::new(events, self.cancel.child_token(), processors());
+        crate::records::prune(&ctx, &request, &rule).await.map_err(|error| self.named(error))
+    }
+
     /// An interruption is told as one, whatever it made fail.
     fn named(&self, error: Error) -> Error {
         if self.cancel.is_cancelled() { Error::new(ErrorKind::Interrupted, "interrupted") } else { error }
@@ -135,14 +185,15 @@ impl Builder {
         let definitions = definitions(&plan, &images, &contexts, &remotes, network)?;
         let caches = setup.caches(request)?;
         let blobs = setup.blobs(request, &scratch)?;
+        let destinations = Destinations::new(request, &setup, &caches_repositories(request))?;
         let layers = LayerStore::new(
             setup.registries.clone(),
             caches.clone(),
             Arc::clone(&scratch),
             setup.kept.clone(),
             setup.unpacking,
+            destinations.blobs(&blobs),
         );
-        let destinations = Destinations::new(request, &setup, &caches_repositories(request))?;
         let pack = PackOptions {
             compression: request.compression,
             level: request.compression_level,
@@ -150,8 +201,19 @@ impl Builder {
             threads: jobs,
         };
         let mounts = setup.mounts(scratch.path());
-        let session = Arc::new(Session::new(SessionParts {
+        let settings = SessionSettings {
+            pack,
+            no_cache: request.cache.disabled,
+            no_cache_stages: request.cache.disabled_stages.iter().map(|name| name.to_lowercase()).collect(),
+            network,
+            mounts,
+            secrets: secrets(request),
+            agents: request.ssh.clone(),
+            extra_hosts: request.extra_hosts.clone(),
+        };
+        let session = Arc::new(Session {
             ctx: ctx.clone(),
+            anew: built_anew(&plan, &settings),
             plan,
             images,
             contexts,
@@ -159,27 +221,15 @@ impl Builder {
             definitions,
             caches,
             layers,
-            runner: Runner::new(setup.choose_backend(request.backend)),
+            runner: Runner::new(setup.choose_backend(request.backend, request.isolation_note.clone())),
             outputs: destinations.early(),
             preflight: Preflight::new(setup.registries.clone(), destinations.repositories()),
             blobs,
             scratch,
-            settings: SessionSettings {
-                pack,
-                no_cache: request.cache.disabled,
-                no_cache_stages: request
-                    .cache
-                    .disabled_stages
-                    .iter()
-                    .map(|name| name.to_lowercase())
-                    .collect(),
-                network,
-                mounts,
-                secrets: secrets(request),
-                agents: request.ssh.clone(),
-                extra_hosts: request.extra_hosts.clone(),
-            },
-        }));
+            settings,
+            counts: Counts::default(),
+            running: Running::default(),
+        });
         let result = bring(&session, request, &destinations).await;
         // Records of steps that were done are kept even when a later one failed.
         if result.is_err() {
@@ -221,7 +271,12 @@ async fn plan(
             [only] => format!("{}: {}", source.name(), only.message),
             errors => format!("{}: {} errors", source.name(), errors.len()),
         };
-        Error::new(ErrorKind::Input, message).with_diagnostics(source, errors)
+        // A file may make its rules errors; it can be read all the same.
+        let kind = match errors.iter().all(is_of_a_rule) {
+            true => ErrorKind::Step,
+            false => ErrorKind::Input,
+        };
+        Error::new(kind, message).with_diagnostics(source, errors)
     };
     let parsed = parse(source);
     let mut diagnostics = parsed.diagnostics;
@@ -244,6 +299,7 @@ async fn plan(
     let Some(mut stages) = scan(&parsed.file, settings, &mut diagnostics) else {
         return Err(refused(diagnostics));
     };
+    diagnostics.extend(lint(&parsed.file, &stages));
     let resolver = Resolver {
         registries: setup.registries.clone(),
         substitutes: contexts::substitutes(request),
@@ -261,6 +317,9 @@ async fn plan(
             };
             match stages.near_stage(&key.name) {
                 Some(near) => error.hint(format!("did you mean the stage `{near}`?")),
+                // A short name may have been meant as a stage's.
+                None if !key.name.contains(['/', '.', ':']) && stages.list.len() > 1 => error
+                    .hint(format!("no stage above has the name `{}`, so it is taken for an image", key.name)),
                 None => error,
             }
         })?;
@@ -278,10 +337,18 @@ async fn plan(
         ..LowerSettings::default()
     };
     let plan = lower(&stages, &configs(&images), &settings, &mut diagnostics);
-    let Some(plan) = plan else { return Err(refused(diagnostics)) };
+    let diagnostics = judged(&parsed.file, &request.build_args, diagnostics);
+    let Some(plan) = plan.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)) else {
+        return Err(refused(diagnostics));
+    };
     for warning in diagnostics.iter().filter(|finding| !finding.is_error()) {
-        let line = warning.span().map_or(0, |span| source.line_of(span.start));
-        ctx.warn(format!("{}:{line}: {}: {}", source.name(), warning.code, warning.message));
+        ctx.warn(match warning.span() {
+            Some(span) => {
+                let line = source.line_of(span.start);
+                format!("{}:{line}: {}: {}", source.name(), warning.code, warning.message)
+            }
+            None => warning.message.clone(),
+        });
     }
     let steps =
         plan.stages.values().flat_map(|stage| &stage.steps).filter(|step| step.op.makes_layer()).count();

@@ -24,6 +24,7 @@ pub mod oci;
 mod output;
 mod plan;
 mod push;
+mod records;
 mod registry;
 mod request;
 mod rootfs;
@@ -42,9 +43,11 @@ pub use check::{
 pub use ctx::{Event, EventSink, MissReason, OutputStream, Transfer};
 pub use error::{Error, ErrorKind};
 pub use ids::{StageId, StepId};
+pub use records::{CacheRecord, PruneReport, RecordDetails, RecordKind};
 pub use request::{
     BuildRequest, CachePlace, CacheRequest, ContextRequest, DockerfileRequest, ImageSource, NamedContext,
-    NetworkRequest, OutputRequest, PushRequest, RegistryRequest, SecretRequest, StateRequest,
+    NetworkRequest, OutputRequest, PruneRequest, PushRequest, RecordsRequest, RegistryRequest, SecretRequest,
+    StateRequest,
 };
 pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};
 pub use tokio_util::sync::CancellationToken;

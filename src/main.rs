@@ -27,11 +27,13 @@ fn main() -> ExitCode {
     })
 }
 
-fn run(job: cli::Job, cancel: CancellationToken) -> ExitCode {
+fn run(mut job: cli::Job, cancel: CancellationToken) -> ExitCode {
     // 3. Namespaces can be entered only while there is one thread, and only a build with a RUN needs them.
-    if job.build().is_some_and(cli::runs_commands) {
-        // Where nothing can be entered, the backend's own probe says so with the step that needs it.
-        let _ = ocistage::enter();
+    if job.build().is_some_and(cli::runs_commands)
+        && let Err(error) = ocistage::enter()
+    {
+        // It matters only when a RUN must be carried out; then it is part of the answer.
+        job.note_isolation(error.to_string());
     }
 
     // 4. Threads.

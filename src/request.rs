@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::oci::{Compression, Platform, Reference, RegistryHost, Repository};
 use crate::run::BackendChoice;
@@ -38,6 +39,8 @@ pub struct BuildRequest {
     pub pull: bool,
     /// `--backend`
     pub backend: BackendChoice,
+    /// Why [`enter`](crate::enter) could not enter namespaces, for the message when a RUN can not be carried out.
+    pub isolation_note: Option<String>,
     /// `--network`: the network of RUN steps that do not say otherwise.
     pub network: NetworkRequest,
     /// `--secret`: by id.
@@ -210,6 +213,30 @@ pub enum CachePlace {
     Repository(Repository),
     /// A folder.
     Folder(PathBuf),
+}
+
+/// Looking at the records of one place.
+#[derive(Clone, Debug)]
+pub struct RecordsRequest {
+    /// The place; the cache in the state directory when not given.
+    pub place: Option<CachePlace>,
+    /// How registries are reached.
+    pub registries: RegistryRequest,
+    /// Where state is kept.
+    pub state: StateRequest,
+}
+
+/// Which records may be thrown away. A record stays when any of these keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PruneRequest {
+    /// `--older-than`: younger records stay. Without it, age keeps nothing.
+    pub older_than: Option<Duration>,
+    /// `--keep`: so many of the youngest of each kind stay.
+    pub keep: usize,
+    /// `--keep-tag`: records with a tag like one of these stay; `*` is any text, `?` any character.
+    pub keep_tags: Vec<String>,
+    /// `--dry-run`: nothing is thrown away.
+    pub dry_run: bool,
 }
 
 /// `--network`

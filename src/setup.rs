@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::blob::{Layout, Verified};
 use crate::build::{BuildError, Choose, Fetcher, Scratch, Session, Unpacking};
-use crate::cache::{CacheBackend, Caches, FolderCache, RepositoryCache};
+use crate::cache::{CacheBackend, Caches, FolderCache, RepositoryCache, SHARED_PREFIX};
 use crate::context::{Downloader, Git};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind};
@@ -71,11 +71,8 @@ impl Setup {
 
     /// Where the blobs of new layers are written: the local cache itself where there is one.
     pub(crate) fn blobs(&self, request: &BuildRequest, scratch: &Scratch) -> Result<Layout, BuildError> {
-        let path = if self.caches_locally(request) {
-            self.state.dir.join(CACHE)
-        } else {
-            scratch.path().join("blobs")
-        };
+        let path =
+            if self.caches_locally(request) { cache_path(&self.state) } else { scratch.path().join("blobs") };
         Ok(Layout::create(path)?)
     }
 
@@ -102,7 +99,7 @@ impl Setup {
             writers.extend(self.place(place, request, true)?);
         }
         if self.caches_locally(request) {
-            let layout = Layout::create(self.state.dir.join(CACHE))?;
+            let layout = Layout::create(cache_path(&self.state))?;
             let backend: Arc<dyn CacheBackend> = Arc::new(FolderCache::new(layout));
             readers.push(Arc::clone(&backend));
             writers.push(backend);
@@ -128,7 +125,7 @@ impl Setup {
     fn repository_cache(&self, repository: &Repository, request: &BuildRequest) -> Arc<dyn CacheBackend> {
         // Among an image's own tags, records must be told from images.
         let shared = request.tags.iter().any(|tag| tag.repository == *repository);
-        let prefix = if shared { "cache-" } else { "" };
+        let prefix = if shared { SHARED_PREFIX } else { "" };
         Arc::new(RepositoryCache::new(self.registries.clone(), repository.clone(), prefix))
     }
 
@@ -152,11 +149,13 @@ impl Setup {
     }
 
     /// Chooses a backend when the first RUN must be carried out.
-    pub(crate) fn choose_backend(&self, choice: BackendChoice) -> Arc<Choose> {
+    pub(crate) fn choose_backend(&self, choice: BackendChoice, note: Option<String>) -> Arc<Choose> {
         let scratch = self.temporary.clone();
         Arc::new(move || {
-            select(choice, PathBuf::from("/proc/self/exe"), scratch.clone())
-                .map_err(|error| error.to_string())
+            select(choice, PathBuf::from("/proc/self/exe"), scratch.clone()).map_err(|error| match &note {
+                Some(note) => format!("{error}; {note}"),
+                None => error.to_string(),
+            })
         })
     }
 }
@@ -164,6 +163,11 @@ impl Setup {
 /// Where the local store is.
 pub(crate) fn store_path(state: &StateRequest) -> PathBuf {
     state.dir.join(STORE)
+}
+
+/// Where the local cache is.
+pub(crate) fn cache_path(state: &StateRequest) -> PathBuf {
+    state.dir.join(CACHE)
 }
 
 /// Where temporary directories are made. With nothing to keep, the state directory is one itself.
@@ -266,23 +270,23 @@ impl Destinations {
         self.pushed_to.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Where the image's blobs must be on this machine, if an output wants them here: in the local store, else
+    /// in `temporary`.
+    pub(crate) fn blobs(&self, temporary: &Layout) -> Option<Layout> {
+        let wanted = self.store.is_some()
+            || self.files.iter().any(|output| {
+                !matches!(output, OutputRequest::Registry | OutputRequest::Store | OutputRequest::CacheOnly)
+            });
+        wanted.then(|| self.store.as_ref().unwrap_or(temporary).clone())
+    }
+
     /// Bring the image everywhere; its names.
     pub(crate) async fn export(&self, session: &Session, image: &Image) -> Result<Vec<String>, BuildError> {
         let mut names = Vec::new();
         if let Some(registry) = &self.registry {
             names.extend(registry.export(&session.ctx, image).await?.names);
         }
-        let needs_blobs = self.store.is_some()
-            || self.files.iter().any(|output| {
-                !matches!(output, OutputRequest::Registry | OutputRequest::Store | OutputRequest::CacheOnly)
-            });
-        if !needs_blobs {
-            return Ok(names);
-        }
-        let layout = match &self.store {
-            Some(store) => store.clone(),
-            None => session.blobs.clone(),
-        };
+        let Some(layout) = self.blobs(&session.blobs) else { return Ok(names) };
         let layers = image.layers.iter().map(|layer| session.layers.localise(&session.ctx, layer, &layout));
         let local = Image { layers: futures_util::future::try_join_all(layers).await?, ..image.clone() };
         let files = Files {

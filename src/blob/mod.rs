@@ -23,7 +23,7 @@ mod writer;
 pub(crate) use codec::{decoder, sniff_decoder};
 pub(crate) use layer_writer::{CompressOptions, LayerWriter};
 pub(crate) use read_ahead::ReadAhead;
-pub(crate) use store::{ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Layout, LayoutError};
+pub(crate) use store::{ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, Layout, LayoutError, LayoutLock};
 pub(crate) use verify::{Hashing, Verified};
 pub(crate) use writer::BlobWriter;
 

@@ -1,6 +1,6 @@
 //! An OCI image-layout directory (image-spec, image-layout.md).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -29,6 +29,12 @@ const INDEX: &str = "index.json";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     root: PathBuf,
+}
+
+/// A lock on the blobs of a layout, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct LayoutLock {
+    _blobs: File,
 }
 
 /// A layout could not be used.
@@ -183,18 +189,20 @@ impl Layout {
     }
 
     /// Remove a blob; one that is not there is fine.
-    pub(crate) fn remove_blob(&self, digest: &Digest) -> io::Result<()> {
-        match fs::remove_file(self.path(digest)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+    pub(crate) fn remove_blob(&self, digest: &Digest) -> Result<(), LayoutError> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
             _ => Ok(()),
         }
     }
 
     /// The digests of all blobs, in order.
-    pub(crate) fn digests(&self) -> io::Result<Vec<Digest>> {
+    pub(crate) fn digests(&self) -> Result<Vec<Digest>, LayoutError> {
+        let blobs = self.blobs();
         let mut digests = Vec::new();
-        for entry in fs::read_dir(self.blobs())? {
-            let name = entry?.file_name();
+        for entry in fs::read_dir(&blobs).map_err(failed("read", &blobs))? {
+            let name = entry.map_err(failed("read", &blobs))?.file_name();
             digests.extend(name.to_str().and_then(|name| format!("sha256:{name}").parse::<Digest>().ok()));
         }
         digests.sort();
@@ -267,28 +275,38 @@ impl Layout {
         })
     }
 
-    /// Take `name` away; its blobs stay. Answers whether it was there.
-    pub(crate) fn untag(&self, name: &str) -> Result<bool, LayoutError> {
-        let mut found = false;
+    /// Take names away, all in one change of the index; their blobs stay.
+    pub(crate) fn untag_all(&self, names: &BTreeSet<String>) -> Result<(), LayoutError> {
         self.edit(|index| {
-            let before = index.manifests.len();
-            index.manifests.retain(|entry| !is_named(entry, name));
-            found = index.manifests.len() < before;
-        })?;
-        Ok(found)
+            index.manifests.retain(|entry| {
+                !entry.annotations.get(ANNOTATION_REF_NAME).is_some_and(|name| names.contains(name))
+            });
+        })
+    }
+
+    /// Have the layout's blobs stay while the answer lives: whoever means to refer to blobs that he finds or
+    /// puts there needs that until they have a name. `None` where the disk knows no locks.
+    pub(crate) fn share(&self) -> Option<LayoutLock> {
+        self.lock_blobs(FlockOperation::LockShared)
+    }
+
+    /// Have the layout's blobs to oneself, to take some away. `None` while others [share](Self::share) them.
+    pub(crate) fn claim(&self) -> Option<LayoutLock> {
+        self.lock_blobs(FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn lock_blobs(&self, operation: FlockOperation) -> Option<LayoutLock> {
+        let blobs = File::open(self.blobs()).ok()?;
+        lock(&blobs, operation).ok()?;
+        Some(LayoutLock { _blobs: blobs })
     }
 
     /// Replace `index.json`, alone among all processes.
     fn edit(&self, change: impl FnOnce(&mut Index)) -> Result<(), LayoutError> {
         // The marker is never replaced once it is there, so its lock is the layout's.
         let marker = self.root.join(MARKER);
-        let lock = File::open(&marker).map_err(failed("open", &marker))?;
-        loop {
-            match flock(&lock, FlockOperation::LockExclusive) {
-                Err(rustix::io::Errno::INTR) => {}
-                other => break other.map_err(|error| failed("lock", &marker)(error.into()))?,
-            }
-        }
+        let held = File::open(&marker).map_err(failed("open", &marker))?;
+        lock(&held, FlockOperation::LockExclusive).map_err(failed("lock", &marker))?;
         let mut index = self.index()?.value().clone();
         change(&mut index);
         let document = Document::write(media_type::OCI_INDEX, index);
@@ -308,6 +326,15 @@ impl Layout {
                 // Another process may have been first.
                 let _ = fs::remove_file(entry.path());
             }
+        }
+    }
+}
+
+fn lock(file: &File, operation: FlockOperation) -> io::Result<()> {
+    loop {
+        match flock(file, operation) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other?),
         }
     }
 }

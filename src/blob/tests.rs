@@ -237,9 +237,24 @@ fn names_are_replaced_found_and_removed() {
     assert_eq!(layout.lookup(&a.digest.to_string()).unwrap().unwrap().digest, a.digest);
     let names: Vec<String> = layout.tags().unwrap().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["two", "one"]);
-    assert!(layout.untag("one").unwrap());
-    assert!(!layout.untag("one").unwrap());
-    assert_eq!(Layout::open(directory.path()).unwrap().lookup("one").unwrap(), None);
+    for _ in 0..2 {
+        layout.untag_all(&["one".to_owned()].into()).unwrap();
+        let again = Layout::open(directory.path()).unwrap();
+        assert_eq!(again.lookup("one").unwrap(), None);
+        assert!(again.lookup("two").unwrap().is_some());
+    }
+}
+
+#[test]
+fn blobs_are_claimed_only_while_nobody_shares_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = Layout::create(directory.path()).unwrap();
+    let (one, two) = (layout.share().unwrap(), layout.share().unwrap());
+    assert!(layout.claim().is_none());
+    drop(one);
+    assert!(layout.claim().is_none());
+    drop(two);
+    assert!(layout.claim().is_some());
 }
 
 #[test]

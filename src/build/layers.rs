@@ -35,6 +35,8 @@ pub(crate) struct LayerStore {
     /// Kept between builds: `layers/<diff id>` directories and `tocs/<diff id>` files.
     kept: Option<PathBuf>,
     unpacking: Unpacking,
+    /// Where blobs of registries are put before they are read, because an output will want them too.
+    blobs: Option<Layout>,
     known: Mutex<BTreeMap<DiffId, Arc<Known>>>,
 }
 
@@ -53,6 +55,7 @@ struct Known {
     toc: OnceCell<Arc<ChangeSet>>,
     directory: OnceCell<PathBuf>,
     files: OnceLock<Arc<LayerFiles>>,
+    stored: OnceCell<()>,
 }
 
 /// The files of one layer, of which some will be read. They are fetched together before the first is
@@ -75,8 +78,9 @@ impl LayerStore {
         scratch: Arc<Scratch>,
         kept: Option<PathBuf>,
         unpacking: Unpacking,
+        blobs: Option<Layout>,
     ) -> Self {
-        Self { registries, caches, scratch, kept, unpacking, known: Mutex::default() }
+        Self { registries, caches, scratch, kept, unpacking, blobs, known: Mutex::default() }
     }
 
     fn known(&self, diff_id: DiffId) -> Arc<Known> {
@@ -178,11 +182,8 @@ impl LayerStore {
             Err(error) => return Err(BuildError::io(format!("rename to {}", target.display()))(error)),
         }
         let contents = Arc::new(contents);
-        if self.known(layer.diff_id).toc.set(Arc::clone(&contents)).is_ok()
-            && let Some(kept) = &self.kept
-            && let Ok(bytes) = toc::encode(&contents)
-        {
-            let _ = write_atomically(&kept.join("tocs"), &name, &bytes);
+        if self.known(layer.diff_id).toc.set(Arc::clone(&contents)).is_ok() {
+            self.keep_toc(ctx, layer.diff_id, &contents).await;
         }
         Ok(target)
     }
@@ -280,7 +281,18 @@ impl LayerStore {
     }
 
     /// The blob of a layer, verified while it is read.
-    pub(crate) async fn open(&self, ctx: &Ctx, layer: &Layer) -> Result<Box<dyn Read + Send>, BuildError> {
+    async fn open(&self, ctx: &Ctx, layer: &Layer) -> Result<Box<dyn Read + Send>, BuildError> {
+        match &self.blobs {
+            Some(layout) => {
+                let layer = self.localise(ctx, layer, layout).await?;
+                self.stream(ctx, &layer).await
+            }
+            None => self.stream(ctx, layer).await,
+        }
+    }
+
+    /// The blob from where it is.
+    async fn stream(&self, ctx: &Ctx, layer: &Layer) -> Result<Box<dyn Read + Send>, BuildError> {
         match &layer.home {
             BlobHome::Local(path) => open_local(path, layer)
                 .map_err(BuildError::io(format!("open blob {}", layer.descriptor.digest))),
@@ -290,22 +302,35 @@ impl LayerStore {
         }
     }
 
-    /// The layer with its blob in a file of `layout`.
+    /// The layer with its blob in a file of `layout`; fetched once, however many ask.
     pub(crate) async fn localise(
         &self,
         ctx: &Ctx,
         layer: &Layer,
         layout: &Layout,
     ) -> Result<Layer, BuildError> {
-        let home = BlobHome::Local(layout.path(&layer.descriptor.digest));
-        if !layout.has(&layer.descriptor) {
-            let mut blob = self.open(ctx, layer).await?;
-            let (layout, descriptor) = (layout.clone(), layer.descriptor.clone());
-            ctx.blocking(move || layout.put_stream(&descriptor, &mut *blob))
-                .await
-                .map_err(BuildError::io(format!("store blob {}", layer.descriptor.digest)))?;
+        let target = layout.path(&layer.descriptor.digest);
+        let known = self.known(layer.diff_id);
+        known.stored.get_or_try_init(|| self.store(ctx, layer, layout)).await?;
+        Ok(Layer { home: BlobHome::Local(target), ..layer.clone() })
+    }
+
+    async fn store(&self, ctx: &Ctx, layer: &Layer, layout: &Layout) -> Result<(), BuildError> {
+        let target = layout.path(&layer.descriptor.digest);
+        if layout.has(&layer.descriptor) {
+            return Ok(());
         }
-        Ok(Layer { home, ..layer.clone() })
+        // A second name of a file that never changes costs nothing.
+        if let BlobHome::Local(path) = &layer.home
+            && std::fs::hard_link(path, &target).is_ok()
+        {
+            return Ok(());
+        }
+        let mut blob = self.stream(ctx, layer).await?;
+        let (layout, descriptor) = (layout.clone(), layer.descriptor.clone());
+        ctx.blocking(move || layout.put_stream(&descriptor, &mut *blob))
+            .await
+            .map_err(BuildError::io(format!("store blob {}", layer.descriptor.digest)))
     }
 }
 

@@ -40,5 +40,5 @@ pub(crate) use remotes::{Fetcher, Remotes};
 pub(crate) use resolve::{BaseImage, Resolver, Substitute};
 pub(crate) use runner::{Choose, Runner};
 pub(crate) use scratch::Scratch;
-pub(crate) use session::{SecretSource, Session, SessionParts, SessionSettings};
+pub(crate) use session::{Counts, Running, SecretSource, Session, SessionSettings, built_anew};
 pub(crate) use stage::{build_key, record_stages, recorded_image};

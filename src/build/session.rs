@@ -62,7 +62,14 @@ pub(crate) struct Session {
     /// What was found and what was done.
     pub(crate) counts: Counts,
     /// Stages of which something is built whatever is recorded.
-    anew: BTreeSet<StageId>,
+    pub(crate) anew: BTreeSet<StageId>,
+    /// What is going on.
+    pub(crate) running: Running,
+}
+
+/// The stages and tasks of a session that were begun.
+#[derive(Default)]
+pub(crate) struct Running {
     stages: Mutex<BTreeMap<StageId, StageFuture>>,
     tasks: Mutex<JoinSet<Result<(), BuildError>>>,
 }
@@ -113,7 +120,7 @@ impl SessionSettings {
 }
 
 /// The stages that are not looked up, and those that are made from them.
-fn anew(plan: &Plan, settings: &SessionSettings) -> BTreeSet<StageId> {
+pub(crate) fn built_anew(plan: &Plan, settings: &SessionSettings) -> BTreeSet<StageId> {
     let mut anew = BTreeSet::new();
     // A stage comes after those that it is made from.
     for (id, stage) in &plan.stages {
@@ -154,68 +161,10 @@ impl Counts {
     }
 }
 
-/// What a session is made of.
-pub(crate) struct SessionParts {
-    pub(crate) ctx: Ctx,
-    pub(crate) plan: Plan,
-    pub(crate) images: BTreeMap<ImageKey, BaseImage>,
-    pub(crate) contexts: Contexts,
-    pub(crate) remotes: Remotes,
-    pub(crate) definitions: Definitions,
-    pub(crate) caches: Caches,
-    pub(crate) layers: LayerStore,
-    pub(crate) runner: Runner,
-    pub(crate) outputs: Vec<Arc<dyn Output>>,
-    pub(crate) preflight: Preflight,
-    pub(crate) blobs: Layout,
-    pub(crate) scratch: Arc<Scratch>,
-    pub(crate) settings: SessionSettings,
-}
-
 impl Session {
-    /// A session that has done nothing yet.
-    pub(crate) fn new(parts: SessionParts) -> Self {
-        let SessionParts {
-            ctx,
-            plan,
-            images,
-            contexts,
-            remotes,
-            definitions,
-            caches,
-            layers,
-            runner,
-            outputs,
-            preflight,
-            blobs,
-            scratch,
-            settings,
-        } = parts;
-        Self {
-            anew: anew(&plan, &settings),
-            ctx,
-            plan,
-            images,
-            contexts,
-            remotes,
-            definitions,
-            caches,
-            layers,
-            runner,
-            outputs,
-            preflight,
-            blobs,
-            scratch,
-            settings,
-            counts: Counts::default(),
-            stages: Mutex::default(),
-            tasks: Mutex::default(),
-        }
-    }
-
     /// The stage `id`, built on first need. Starts at once, whether or not the answer is awaited.
     pub(crate) fn stage(self: &Arc<Self>, id: StageId) -> StageFuture {
-        let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stages = self.running.stages.lock().unwrap_or_else(PoisonError::into_inner);
         let session = Arc::clone(self);
         stages
             .entry(id)
@@ -242,7 +191,7 @@ impl Session {
     /// The stages that were built.
     pub(crate) async fn built(&self) -> Vec<(StageId, Arc<BuiltStage>)> {
         let stages: Vec<(StageId, StageFuture)> = {
-            let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+            let stages = self.running.stages.lock().unwrap_or_else(PoisonError::into_inner);
             stages.iter().map(|(id, stage)| (*id, stage.clone())).collect()
         };
         let mut built = Vec::new();
@@ -257,7 +206,8 @@ impl Session {
         // The others stop at their next step.
         self.ctx.cancel();
         let stages: Vec<StageFuture> = {
-            let stages = std::mem::take(&mut *self.stages.lock().unwrap_or_else(PoisonError::into_inner));
+            let stages =
+                std::mem::take(&mut *self.running.stages.lock().unwrap_or_else(PoisonError::into_inner));
             stages.into_values().collect()
         };
         let mut causes = vec![seen];
@@ -307,7 +257,7 @@ impl Session {
             }
             result
         };
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(watched);
+        self.running.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(watched);
     }
 
     /// A step is about to be carried out: find out beside it whether its result can be kept.
@@ -323,7 +273,8 @@ impl Session {
         let mut first = Ok(());
         loop {
             // Taken out, so that the lock is not held while waiting; more may be spawned meanwhile.
-            let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut tasks =
+                std::mem::take(&mut *self.running.tasks.lock().unwrap_or_else(PoisonError::into_inner));
             if tasks.is_empty() {
                 return first;
             }

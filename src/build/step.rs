@@ -36,7 +36,6 @@ pub(super) struct Made {
 /// Carry out a step that makes a layer.
 pub(super) async fn carry_out(
     session: &Arc<Session>,
-    plan: &StagePlan,
     step: &Step,
     place: &StepPlace,
     progress: &mut Progress,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::owner::Owner;
 use crate::tree::{
-    Change, ChangeSet, Content, ContentHash, Entry, ImagePath, Kind, Metadata, Tree, TreeError,
+    Change, ChangeSet, Content, ContentHash, Entry, ImagePath, Kind, Metadata, Tree, TreeError, follow,
 };
 
 /// What a layer is made of. Looked at, it is the image with the changes made so far.
@@ -59,37 +59,10 @@ impl<'i> Target<'i> {
         path: &ImagePath,
         follow_last: bool,
     ) -> Result<ImagePath, TreeError> {
-        // As many as Linux follows in one path.
-        const LINK_LIMIT: usize = 40;
-        let mut links = 0;
-        let mut todo: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
-        todo.reverse();
-        let mut done = ImagePath::root();
-        while let Some(component) = todo.pop() {
-            match component.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    done = done.parent().unwrap_or_default();
-                    continue;
-                }
-                _ => {}
-            }
-            let next = done.child(&component);
-            match self.get(&root.join(&next)).map(|entry| &entry.kind) {
-                Some(Kind::Symlink { target }) if follow_last || !todo.is_empty() => {
-                    links += 1;
-                    if links > LINK_LIMIT {
-                        return Err(TreeError::Loop(root.join(path)));
-                    }
-                    if target.first() == Some(&b'/') {
-                        done = ImagePath::root();
-                    }
-                    todo.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
-                }
-                _ => done = next,
-            }
-        }
-        Ok(root.join(&done))
+        let found = follow(path, follow_last, |at| self.get(&root.join(at))?.link());
+        found
+            .map(|found| root.join(&found))
+            .map_err(|TreeError::Loop(path)| TreeError::Loop(root.join(&path)))
     }
 
     /// Make `path` and the directories above it where they are missing. `path` has no links.

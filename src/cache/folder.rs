@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
 
-use crate::blob::Layout;
+use crate::blob::{Layout, LayoutLock};
 use crate::ctx::Ctx;
 use crate::layer::BlobHome;
 use crate::oci::{Descriptor, Document, Manifest};
@@ -25,12 +25,15 @@ pub(crate) struct FolderCache {
     /// Names whose blobs are in the folder already. Each rewrites the folder's index, so they are written
     /// together by `flush`.
     pending: Mutex<BTreeMap<String, Descriptor>>,
+    /// Blobs that were found or put here are to stay until the build is done with them.
+    _lock: Option<LayoutLock>,
 }
 
 impl FolderCache {
     /// The records of `layout`.
     pub(crate) fn new(layout: Layout) -> Self {
-        Self { layout, known: Mutex::default(), pending: Mutex::default() }
+        let lock = layout.share();
+        Self { layout, known: Mutex::default(), pending: Mutex::default(), _lock: lock }
     }
 
     fn find(&self, tag: &str) -> Result<Option<Descriptor>, CacheError> {

@@ -22,6 +22,12 @@ impl CacheKey {
         &self.0
     }
 
+    /// The key of 64 lower-case hexadecimal digits; `None` of anything else.
+    pub(crate) fn from_hex(text: &str) -> Option<Self> {
+        let lower = !text.bytes().any(|b| b.is_ascii_uppercase());
+        lower.then(|| blake3::Hash::from_hex(text).ok().map(|hash| Self(*hash.as_bytes()))).flatten()
+    }
+
     /// 64 hexadecimal digits.
     pub(crate) fn hex(&self) -> String {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()

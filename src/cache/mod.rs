@@ -19,11 +19,15 @@
 mod backend;
 mod folder;
 mod key;
+mod prune;
 mod record;
 mod repository;
+mod shelf;
 
 pub(crate) use backend::{CacheBackend, Caches, Found};
 pub(crate) use folder::FolderCache;
 pub(crate) use key::{CacheKey, KeyWriter};
+pub(crate) use prune::{PruneRule, going};
 pub(crate) use record::{Record, RecordBlob, RecordName, StepRecord, TOC_LAYER};
 pub(crate) use repository::RepositoryCache;
+pub(crate) use shelf::{Entry, SHARED_PREFIX, Shelf, ShelfError, record_of};

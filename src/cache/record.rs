@@ -63,6 +63,9 @@ pub(crate) struct StepRecord {
     pub(crate) diff_id: Option<DiffId>,
     /// The newest time of what it made, seconds since 1970.
     pub(crate) created: i64,
+    /// When it was carried out, seconds since 1970. Aliases of the record say the same.
+    #[serde(default)]
+    pub(crate) recorded: i64,
     /// How long it took, in milliseconds.
     pub(crate) duration_ms: u64,
     /// The instruction.
@@ -80,6 +83,22 @@ impl RecordName {
             Self::Stage(key) => format!("stage-{key}"),
             Self::Step(key) => format!("step-{key}"),
             Self::Toc(diff_id) => format!("toc-{}", diff_id.0.hex()),
+        }
+    }
+}
+
+impl RecordName {
+    /// What `tag` is the tag of; `None` when it is no record's.
+    pub(crate) fn parse(tag: &str) -> Option<Self> {
+        let (kind, hex) = tag.split_once('-')?;
+        let key = || CacheKey::from_hex(hex);
+        match kind {
+            "build" => key().map(Self::Build),
+            "stage" => key().map(Self::Stage),
+            "step" => key().map(Self::Step),
+            // The digits of a digest have the same form as those of a key.
+            "toc" => key().and_then(|_| format!("sha256:{hex}").parse().ok()).map(DiffId).map(Self::Toc),
+            _ => None,
         }
     }
 }
@@ -139,4 +158,30 @@ fn artifact(kind: &str, config: Descriptor, layers: Vec<Descriptor>) -> Document
             other: BTreeMap::new(),
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_a_record_s_only_in_its_exact_form() {
+        let hex = "0123456789abcdef".repeat(4);
+        for kind in ["build", "stage", "step", "toc"] {
+            let tag = format!("{kind}-{hex}");
+            assert_eq!(RecordName::parse(&tag).unwrap().tag(), tag);
+        }
+        let upper = hex.to_uppercase();
+        for tag in [
+            "latest",
+            "build-1",
+            "step",
+            &hex,
+            &format!("image-{hex}"),
+            &format!("step-{hex}0"),
+            &format!("step-{upper}"),
+        ] {
+            assert_eq!(RecordName::parse(tag), None, "{tag}");
+        }
+    }
 }

@@ -14,4 +14,5 @@ mod request;
 
 pub use outline::{Outline, OutlineArgument, OutlineMount, Target};
 pub use report::{CheckReport, CheckRule, CheckVerdict, check, check_rules};
+pub(crate) use report::{is_of_a_rule, judged};
 pub use request::CheckRequest;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::context::IgnoreFile;
-use crate::dockerfile::{Parsed, parse};
+use crate::dockerfile::{Dockerfile, Parsed, parse};
 use crate::oci::Platform;
 use crate::plan::{
     LowerSettings, MountSupport, RULES, RemoteSupport, ScanSettings, copied_but_ignored, judge, lint, lower,
@@ -119,7 +119,9 @@ fn look(request: &CheckRequest, report: &mut CheckReport) {
         contexts: request
             .named_contexts
             .iter()
-            .map(|(name, context)| (name.clone(), matches!(context, NamedContext::Directory(_) | NamedContext::Remote(_))))
+            .map(|(name, context)| {
+                (name.clone(), matches!(context, NamedContext::Directory(_) | NamedContext::Remote(_)))
+            })
             .collect(),
     };
     if let Some(stages) = scan(file, settings, &mut findings) {
@@ -144,12 +146,26 @@ fn look(request: &CheckRequest, report: &mut CheckReport) {
             report.outline = Some(outline::outline(file, &stages, &plan));
         }
     }
-    let options = options_of(&request.build_args).unwrap_or_else(|part| {
+    report.diagnostics = judged(file, &request.build_args, findings);
+}
+
+/// `findings` weighed as the file and the build arguments want it.
+pub(crate) fn judged(
+    file: &Dockerfile,
+    build_args: &BTreeMap<String, String>,
+    mut findings: Vec<Diagnostic>,
+) -> Vec<Diagnostic> {
+    let options = options_of(build_args).unwrap_or_else(|part| {
         let message = format!("build argument BUILDKIT_DOCKERFILE_CHECK: invalid check option `{part}`");
         findings.push(Diagnostic::error("invalid-check-directive", message));
         None
     });
-    report.diagnostics = judge(file, options.as_ref(), findings);
+    judge(file, options.as_ref(), findings)
+}
+
+/// Whether a finding is a rule's, not the language's.
+pub(crate) fn is_of_a_rule(finding: &Diagnostic) -> bool {
+    RULES.iter().any(|rule| rule.name == finding.code)
 }
 
 fn ignore_rules(request: &CheckRequest) -> Result<Option<IgnoreFile>, Diagnostic> {

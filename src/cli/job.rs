@@ -37,6 +37,13 @@ enum Work {
 }
 
 impl Job {
+    /// Why no namespace could be entered.
+    pub(crate) fn note_isolation(&mut self, note: String) {
+        if let Work::Build(prepared) = &mut self.work {
+            prepared.request.isolation_note = Some(note);
+        }
+    }
+
     /// The build that this is, when it is one: it may have to run something in namespaces.
     pub(crate) fn build(&self) -> Option<&BuildRequest> {
         match &self.work {

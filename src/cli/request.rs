@@ -111,6 +111,7 @@ pub(crate) fn build(
             BackendName::Runc => BackendChoice::Runc,
             BackendName::Crun => BackendChoice::Crun,
         },
+        isolation_note: None,
         network: match options.network {
             NetworkName::Host => NetworkRequest::Host,
             NetworkName::None => NetworkRequest::None,

@@ -1,5 +1,13 @@
 //! Times as text.
 
+use std::time::SystemTime;
+
+/// Seconds since 1970 by this machine's clock.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
+}
+
 /// Seconds since 1970 as RFC 3339 in UTC, whole seconds (`2024-02-29T12:00:00Z`).
 pub(crate) fn rfc3339(seconds: i64) -> String {
     let days = seconds.div_euclid(86_400);

@@ -10,6 +10,6 @@ mod clock;
 mod event;
 mod task;
 
-pub(crate) use clock::{rfc3339, seconds_of};
+pub(crate) use clock::{now, rfc3339, seconds_of};
 pub use event::{Event, EventSink, MissReason, OutputStream, Transfer};
 pub(crate) use task::{Cancelled, Ctx};

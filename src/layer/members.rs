@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use crate::ctx::{Cancelled, Ctx};
 use crate::oci::DiffId;
 use crate::tar::{Header, MemberKind, Reader, TarError};
-use crate::tree::{Change, ChangeSet, Content, ContentHash, Entry, ImagePath, Kind, Metadata, Tree};
+use crate::tree::{Change, ChangeSet, Content, ContentHash, Entry, ImagePath, Kind, Metadata, Tree, follow};
 
 /// A layer's tar could not be read or laid out.
 #[derive(Debug, thiserror::Error)]
@@ -272,35 +272,8 @@ impl Collector {
         let Some(parent) = path.parent() else {
             return Ok(path.clone());
         };
-        let mut links = 0;
-        let mut todo: Vec<Vec<u8>> = parent.components().map(<[u8]>::to_vec).collect();
-        todo.reverse();
-        let mut done = ImagePath::root();
-        while let Some(component) = todo.pop() {
-            match component.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    done = done.parent().unwrap_or_default();
-                    continue;
-                }
-                _ => {}
-            }
-            let next = done.child(&component);
-            match self.link(&next, below) {
-                Some(target) => {
-                    links += 1;
-                    if links > 40 {
-                        return Err("leads through too many symbolic links");
-                    }
-                    if target.first() == Some(&b'/') {
-                        done = ImagePath::root();
-                    }
-                    todo.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
-                }
-                None => done = next,
-            }
-        }
-        Ok(done.child(path.name()))
+        let parent = follow(&parent, true, |at| self.link(at, below));
+        Ok(parent.map_err(|_| "leads through too many symbolic links")?.child(path.name()))
     }
 
     fn link<'a>(&'a self, path: &ImagePath, below: Option<&'a Tree>) -> Option<&'a [u8]> {

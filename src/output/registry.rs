@@ -93,52 +93,30 @@ impl RegistryOutput {
         Ok(!readable)
     }
 
-    /// Whether `selector` names the image already. The registry took the manifest, so it had all the blobs;
-    /// that it still has them is tried on the last layer, whose loss is the likeliest: nobody else has it.
-    async fn is_tagged(
-        &self,
-        ctx: &Ctx,
-        target: &Repository,
-        selector: &str,
-        image: &Image,
-    ) -> Result<bool, RegistryError> {
-        let stored = self.registries.manifest_digest(ctx, target, selector);
-        let last = async {
-            match image.layers.last() {
-                Some(layer) => self.registries.is_readable(ctx, target, &layer.descriptor.digest).await,
-                None => Ok(true),
-            }
-        };
-        let (stored, last) = futures_util::future::join(stored, last).await;
-        let tagged = stored? == Some(image.manifest.descriptor().digest);
-        Ok(tagged && last?)
-    }
-
-    /// Tag the image in one repository.
+    /// Tag the image in one repository. Where the tag names it already, no blob is asked for: the registry
+    /// looks for them itself when it is given the manifest once more.
     async fn tag(&self, ctx: &Ctx, reference: &Reference, image: &Image) -> Result<(), RegistryError> {
         let manifest = &image.manifest;
         let digest = manifest.descriptor().digest;
         // A digest of its own is how the images of an index are pushed.
         let selector = reference.tag.clone().unwrap_or_else(|| reference.selector());
         let target = &reference.repository;
-        if !self.is_tagged(ctx, target, &selector, image).await? {
+        if self.registries.manifest_digest(ctx, target, &selector).await? != Some(digest) {
             self.bring(ctx, target, image).await?;
-            let media_type = &manifest.descriptor().media_type;
-            let put =
-                self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes()).await;
-            match put {
-                // What was said to be present is not: forget that, send again, once.
-                Err(RegistryError::BlobsUnknown { .. }) => {
-                    for descriptor in blobs(image) {
-                        self.registries.distrust(target, &descriptor.digest).await;
-                    }
-                    self.send_all(ctx, target, image).await?;
-                    self.registries
-                        .put_manifest(ctx, target, &selector, media_type, manifest.bytes())
-                        .await?;
+        }
+        let media_type = &manifest.descriptor().media_type;
+        let put = || self.registries.put_manifest(ctx, target, &selector, media_type, manifest.bytes());
+        match put().await {
+            // What was said to be present is not: forget that, send again, once.
+            Err(RegistryError::BlobsUnknown { digests, .. }) => {
+                let unknown = |blob: &&Descriptor| digests.is_empty() || digests.contains(&blob.digest);
+                for blob in blobs(image).filter(unknown) {
+                    self.registries.distrust(target, &blob.digest).await;
                 }
-                other => _ = other?,
+                self.bring(ctx, target, image).await?;
+                put().await?;
             }
+            other => _ = other?,
         }
         ctx.emit(&Event::Tagged { name: reference.to_string(), digest });
         Ok(())

@@ -54,7 +54,8 @@ pub(crate) struct StageSource {
     pub(crate) named: bool,
     /// What it begins with.
     pub(crate) base: BaseName,
-    /// Its platform: that of its FROM's flag; a stage's is that of the stage it begins with.
+    /// Its platform: that of its FROM's flag for an image, that of the stage it begins with for a stage, the
+    /// build's for `scratch`.
     pub(crate) platform: Platform,
     /// What its FROM names.
     pub(crate) span: Span,
@@ -235,7 +236,9 @@ fn open_stage(
     };
     let platform = match &base {
         BaseName::Stage(used) => before[used.0].platform.clone(),
-        BaseName::Scratch | BaseName::Image(_) => platform,
+        // Nothing has no platform to choose: the image is for the target.
+        BaseName::Scratch => settings.target_platform.clone(),
+        BaseName::Image(_) => platform,
     };
     let name = from.alias.as_ref().map_or_else(|| format!("stage-{id}"), |alias| alias.text.to_lowercase());
     StageSource {

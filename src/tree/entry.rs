@@ -97,6 +97,14 @@ impl Entry {
         matches!(self.kind, Kind::Directory)
     }
 
+    /// Where the symbolic link leads, when this is one.
+    pub(crate) fn link(&self) -> Option<&[u8]> {
+        match &self.kind {
+            Kind::Symlink { target } => Some(target),
+            _ => None,
+        }
+    }
+
     /// Whether this is a regular file (by its first name).
     pub(crate) fn is_file(&self) -> bool {
         matches!(self.kind, Kind::File { .. })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Change, ChangeSet, Content, ContentHash, Entry, ImagePath, Kind};
+use super::{Change, ChangeSet, Content, ContentHash, Entry, ImagePath, Kind, follow};
 
 /// All paths of an image, without the root directory itself unless a layer stated it.
 #[derive(Clone, Debug, Default)]
@@ -47,9 +47,6 @@ pub(crate) enum TreeError {
     #[error("{0} leads through too many symbolic links")]
     Loop(ImagePath),
 }
-
-/// As many links as Linux follows in one path (`MAXSYMLINKS`).
-const LINK_LIMIT: usize = 40;
 
 impl Tree {
     /// What is at `path`, not following a link there.
@@ -96,35 +93,7 @@ impl Tree {
     /// Follow the symbolic links of `path` inside the tree, as a process in a chroot would; `follow_last`
     /// also follows a link at the path itself. What does not exist is taken as written.
     pub(crate) fn resolve(&self, path: &ImagePath, follow_last: bool) -> Result<Resolved, TreeError> {
-        let mut links = 0;
-        let mut todo: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
-        todo.reverse();
-        let mut done = ImagePath::root();
-        while let Some(component) = todo.pop() {
-            match component.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    done = done.parent().unwrap_or_default();
-                    continue;
-                }
-                _ => {}
-            }
-            let next = done.child(&component);
-            match self.get(&next).map(|node| &node.entry.kind) {
-                Some(Kind::Symlink { target }) if follow_last || !todo.is_empty() => {
-                    links += 1;
-                    if links > LINK_LIMIT {
-                        return Err(TreeError::Loop(path.clone()));
-                    }
-                    if target.first() == Some(&b'/') {
-                        done = ImagePath::root();
-                    }
-                    todo.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
-                }
-                _ => done = next,
-            }
-        }
-        Ok(Resolved { path: done })
+        follow(path, follow_last, |at| self.get(at)?.entry.link()).map(|path| Resolved { path })
     }
 
     /// Lay a layer over this tree (OCI image-spec, layer.md, "Applying Changesets"): removals and opaque

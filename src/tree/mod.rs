@@ -9,12 +9,14 @@
 
 mod change;
 mod entry;
+mod follow;
 mod merged;
 mod path;
 mod users;
 
 pub(crate) use change::{Change, ChangeSet};
 pub(crate) use entry::{Content, ContentHash, ContentSource, Entry, Kind, Metadata};
+pub(crate) use follow::follow;
 pub(crate) use merged::{Node, Tree, TreeError};
 pub(crate) use path::ImagePath;
 pub(crate) use users::Users;

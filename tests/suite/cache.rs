@@ -230,6 +230,30 @@ fn a_record_whose_blob_is_gone_is_a_miss() {
 }
 
 #[test]
+fn a_recorded_stage_whose_blob_is_gone_is_built_again() {
+    let registry = Registry::start();
+    let head = from(&registry);
+    let build = |name: &str, to: &str| {
+        let dockerfile =
+            format!("{} AS one\nCOPY a /made\n{head}COPY --from=one /made {to}\n", head.trim_end());
+        Build::of(&dockerfile).file("a", "a").push().tag(&registry.at(name)).ok();
+    };
+    build("app:1", "/first");
+    // The stage's own layer is in no image that was pushed.
+    let image = Image::pull(&registry.past("app:1"));
+    let kept: Vec<_> =
+        image.manifest["layers"].as_array().unwrap().iter().map(|l| l["digest"].clone()).collect();
+    for seen in registry.exchanges() {
+        let digest = seen.path.split("digest=").nth(1).map(|text| text.replace("%3A", ":"));
+        if let Some(digest) = digest.filter(|digest| !kept.contains(&json!(digest))) {
+            registry.delete_blob("app/cache", &digest);
+        }
+    }
+    build("app:2", "/second");
+    assert_eq!(Image::pull(&registry.past("app:2")).text("second"), "a");
+}
+
+#[test]
 fn a_cache_that_fails_is_a_warning() {
     if !needs_root() {
         return;

@@ -191,9 +191,8 @@ mod tests {
 
     #[test]
     fn a_query_names_the_same_and_more() {
-        let git = parsed(
-            "https://h/x.git?tag=v1&subdir=a%20b&checksum=0123456&keep-git-dir=true&submodules=0",
-        );
+        let git =
+            parsed("https://h/x.git?tag=v1&subdir=a%20b&checksum=0123456&keep-git-dir=true&submodules=0");
         assert_eq!(git.submodules, Some(false));
         assert_eq!(git.reference.as_deref(), Some("refs/tags/v1"));
         assert_eq!(git.subdir.as_deref(), Some("a b"));

@@ -211,6 +211,7 @@ impl Build {
         let (stdout, stderr) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
         Running {
             child,
+            killed: false,
             stdout,
             stderr,
             shown: String::new(),
@@ -268,6 +269,8 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
 /// A command that is under way.
 pub(crate) struct Running {
     child: Child,
+    /// It had no chance to tidy up its files.
+    killed: bool,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
     shown: String,
@@ -288,8 +291,18 @@ impl Running {
     }
 
     pub(crate) fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    /// Ends it as a machine that runs out of memory does. Its files stay; its processes and mounts may not.
+    pub(crate) fn kill(&mut self) {
+        self.killed = true;
+        self.signal(Signal::KILL);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let process = Pid::from_child(&self.child);
-        kill_process(process, Signal::INT).expect("signal the build");
+        kill_process(process, signal).expect("signal the build");
     }
 
     pub(crate) fn finish(mut self) -> Outcome {
@@ -314,7 +327,12 @@ impl Running {
         let stdout = rest(&self.stdout);
         let stderr = self.shown + &rest(&self.stderr);
         let outcome = Outcome { code, stdout, stderr, scratch: self.scratch };
-        let left = outcome.left_behind(&self.namespaces);
+        let mut left = outcome.running(&self.namespaces);
+        if !self.killed {
+            left.extend(
+                outcome.temporary_files().iter().map(|path| format!("temporary file {}", path.display())),
+            );
+        }
         assert!(
             left.is_empty(),
             "the run left behind:\n{}\nits output was:\n{}",
@@ -362,8 +380,8 @@ impl Outcome {
         self.scratch.path().join("state")
     }
 
-    /// Processes, mounts and temporary files that still name the run's folder.
-    fn left_behind(&self, before: &BTreeSet<PathBuf>) -> Vec<String> {
+    /// Processes and mounts that still name the run's folder.
+    fn running(&self, before: &BTreeSet<PathBuf>) -> Vec<String> {
         let root = self.scratch.path().to_str().unwrap();
         let mut left = Vec::new();
         // An ended process may take a moment to leave the table.
@@ -376,9 +394,28 @@ impl Outcome {
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         left.extend(mounts.lines().filter(|line| line.contains(root)).map(|line| format!("mount {line}")));
-        let temporary = fs::read_dir(self.scratch.path().join("tmp")).into_iter().flatten().flatten();
-        left.extend(temporary.map(|entry| format!("temporary file {}", entry.path().display())));
         left
+    }
+
+    /// What is in the folders for temporary files, and what is called as if it were there for a moment only.
+    pub(crate) fn temporary_files(&self) -> Vec<PathBuf> {
+        let names =
+            |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut found: Vec<_> =
+            names(self.scratch.path().join("tmp")).chain(names(self.state().join("tmp"))).collect();
+        // Images and unpacked layers hold names that are not ours to judge.
+        let mut open = vec![self.state(), self.scratch.path().join("out")];
+        while let Some(folder) = open.pop() {
+            for path in names(folder) {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if [".tmp", ".ocistage-", "build-"].iter().any(|mark| name.starts_with(mark)) {
+                    found.push(path);
+                } else if path.is_dir() && !path.is_symlink() && name != "layers" {
+                    open.push(path);
+                }
+            }
+        }
+        found
     }
 }
 

@@ -16,7 +16,7 @@ mod tools;
 mod world;
 
 pub(crate) use base::{bases, busybox, debian, plain, which};
-pub(crate) use build::{Build, Outcome};
+pub(crate) use build::{Build, Outcome, Running};
 pub(crate) use files::Files;
 pub(crate) use image::Image;
 pub(crate) use layout::{Entry, Layout, NewImage, sha256};

@@ -42,6 +42,7 @@ enum What {
     Answer(u16, &'static str, &'static str),
     Drop,
     DropAfter(u64),
+    StallAfter(u64),
     Corrupt,
     Unmounted,
     Slow(Duration),
@@ -78,6 +79,12 @@ impl Fault {
     /// Closes the connection after so many bytes of the answer's body.
     pub(crate) fn drop_after(mut self, bytes: u64) -> Self {
         self.what = What::DropAfter(bytes);
+        self
+    }
+
+    /// Sends so many bytes of the answer's body and then nothing more, on a connection that stays open.
+    pub(crate) fn stall_after(mut self, bytes: u64) -> Self {
+        self.what = What::StallAfter(bytes);
         self
     }
 
@@ -327,6 +334,12 @@ fn exchange(
         }
         Some(What::DropAfter(left)) => {
             copy_body(&response, from_server, Spoiled { to: client, left: *left, cut: true }, true)
+        }
+        Some(What::StallAfter(left)) => {
+            let cut = copy_body(&response, from_server, Spoiled { to: client, left: *left, cut: true }, true);
+            // Until the other side has had enough.
+            let _ = io::copy(from_client, &mut io::sink());
+            cut
         }
         _ => copy_body(&response, from_server, client, true),
     };

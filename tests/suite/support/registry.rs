@@ -54,6 +54,15 @@ impl Registry {
         copy_image(&format!("oci:{}:{tag}", layout.display()), &format!("docker://{}", self.past(name)));
     }
 
+    /// The tags of a repository; none when it does not exist.
+    pub(crate) fn tags(&self, repository: &str) -> Vec<String> {
+        let url = format!("http://{}/v2/{repository}/tags/list", self.server.address());
+        let said = sh("curl", &["-s", "--noproxy", "*", &url]);
+        let list: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let tags = list["tags"].as_array().cloned().unwrap_or_default();
+        tags.iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()
+    }
+
     /// Takes a blob out of a repository, as a registry's garbage collection does.
     pub(crate) fn delete_blob(&self, repository: &str, digest: &str) {
         let url = format!("http://{}/v2/{repository}/blobs/{digest}", self.server.address());

@@ -52,6 +52,13 @@ fn a_stage_has_the_platform_of_the_stage_it_begins_with() {
 }
 
 #[test]
+fn scratch_is_for_the_platform_of_the_build() {
+    let lowered = lowered("FROM --platform=freebsd/s390x scratch");
+    assert_eq!(lowered.target().platform.to_string(), "linux/arm64");
+    assert_eq!(lowered.target().config.architecture, "arm64");
+}
+
+#[test]
 fn a_wrong_or_empty_platform_is_refused() {
     for platform in ["$NONE", "a/b/c/d"] {
         let errors = rig(&format!("FROM --platform={platform} scratch")).errors();
