@@ -223,5 +223,5 @@ fn text(name: &str, content: &crate::tree::Content) -> Result<Source, Error> {
 }
 
 fn refused(source: RemoteError) -> Error {
-    BuildError::Remote { place: None, source }.into()
+    BuildError::Remote { place: None, source: Box::new(source) }.into()
 }

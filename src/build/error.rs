@@ -61,7 +61,7 @@ pub(crate) enum BuildError {
         /// The step that it is for; `None` is a context.
         place: Option<StepPlace>,
         /// Why not.
-        source: RemoteError,
+        source: Box<RemoteError>,
     },
     /// The context can not be read.
     #[error("{0}")]

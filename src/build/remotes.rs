@@ -249,6 +249,6 @@ fn is_remote(source: &FileSource) -> bool {
 fn failed(place: &StepPlace, source: RemoteError) -> BuildError {
     match source {
         RemoteError::Cancelled => BuildError::Cancelled,
-        source => BuildError::Remote { place: Some(place.clone()), source },
+        source => BuildError::Remote { place: Some(place.clone()), source: Box::new(source) },
     }
 }

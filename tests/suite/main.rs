@@ -10,6 +10,7 @@ mod examples;
 mod interrupt;
 mod push;
 mod readers;
+mod remote;
 mod rootless;
 mod run;
 mod selftest;

@@ -25,6 +25,7 @@ pub(crate) struct Build {
     words: Vec<OsString>,
     arguments: Vec<OsString>,
     context: bool,
+    elsewhere: Option<String>,
     state: Option<PathBuf>,
     environment: Vec<(String, OsString)>,
     stdin: Vec<u8>,
@@ -39,6 +40,7 @@ impl Build {
             words: words.iter().map(OsString::from).collect(),
             arguments: Vec::new(),
             context: false,
+            elsewhere: None,
             state: None,
             environment: Vec::new(),
             stdin: Vec::new(),
@@ -50,6 +52,11 @@ impl Build {
     pub(crate) fn of(dockerfile: &str) -> Self {
         let build = Self { context: true, ..Self::command(&["build"]) };
         build.file("Dockerfile", dockerfile)
+    }
+
+    /// Builds the context at this address.
+    pub(crate) fn at(address: &str) -> Self {
+        Self { context: true, elsewhere: Some(address.to_owned()), ..Self::command(&["build"]) }
     }
 
     /// Builds a copy of an example, over the stand-in toolchains of this registry.
@@ -226,7 +233,10 @@ impl Build {
             if !self.arguments.iter().any(|argument| argument == "--progress") {
                 command.args(["--progress", "plain"]);
             }
-            command.arg(root.join("context"));
+            match &self.elsewhere {
+                Some(address) => command.arg(address),
+                None => command.arg(root.join("context")),
+            };
         } else if let Some(state) = &self.state {
             command.arg("--state-dir").arg(state);
         }

@@ -14,7 +14,7 @@ pub(crate) struct GitSource {
     /// The address that git is given. Without a password, and without a user where that may be a secret.
     pub(super) address: String,
     /// User and password, when the address had them.
-    pub(super) login: Option<(Secret, Secret)>,
+    pub(super) login: Option<Login>,
     /// Branch, tag, full name of a ref, or commit; `None` is the default branch.
     pub(super) reference: Option<String>,
     /// The folder whose files are meant; the root is all.
@@ -26,6 +26,9 @@ pub(crate) struct GitSource {
     /// Whether submodules are fetched too.
     pub(super) submodules: bool,
 }
+
+/// A user and a password.
+pub(super) type Login = (Secret, Secret);
 
 /// What is asked of a repository besides its address.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,7 +104,7 @@ impl GitSource {
 }
 
 /// Address and login of a URL.
-fn of_url(remote: &str) -> Result<(String, Option<(Secret, Secret)>), &'static str> {
+fn of_url(remote: &str) -> Result<(String, Option<Login>), &'static str> {
     let mut url = Url::parse(remote).map_err(|_| "it is no URL")?;
     if !matches!(url.scheme(), "http" | "https" | "git" | "ssh") {
         return Err("repositories are fetched by https, http, ssh and git only");
