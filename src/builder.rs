@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,8 @@ use crate::plan::{
 };
 use crate::records::{CacheRecord, PruneReport, RecordDetails};
 use crate::request::{
-    BuildRequest, NamedContext, NetworkRequest, PruneRequest, PushRequest, RecordsRequest, SecretRequest,
+    BuildRequest, NamedContext, NetworkRequest, PruneRequest, PushRequest, RecordsRequest, RegistryRequest,
+    SecretRequest, SignIn,
 };
 use crate::run::Network;
 use crate::setup::{Destinations, Setup};
@@ -145,6 +147,22 @@ impl Builder {
     ) -> Result<PruneReport, Error> {
         let ctx = Ctx::new(events, self.cancel.child_token(), processors());
         crate::records::prune(&ctx, &request, &rule).await.map_err(|error| self.named(error))
+    }
+
+    /// Keep a registry's credential in the file at `path`, having seen that the registry takes it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`]. Then the file is as it was.
+    pub async fn sign_in(
+        &self,
+        who: SignIn,
+        path: &Path,
+        registries: RegistryRequest,
+        events: Arc<dyn EventSink>,
+    ) -> Result<(), Error> {
+        let ctx = Ctx::new(events, self.cancel.child_token(), processors());
+        crate::sign_in::sign_in(&ctx, who, path, registries).await.map_err(|error| self.named(error))
     }
 
     /// An interruption is told as one, whatever it made fail.

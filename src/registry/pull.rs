@@ -14,7 +14,7 @@ use super::push::Presence;
 use super::{Registries, RegistryError, RegistryErrorKind};
 use crate::ctx::{Ctx, Event};
 use crate::http::{HttpError, Next, Origin, SafeUrl, is_transient};
-use crate::oci::{Descriptor, Digest, Repository};
+use crate::oci::{Descriptor, Digest, RegistryHost, Repository};
 
 /// What the specification asks registries to accept at least, and what they accept at most.
 pub(super) const MANIFEST_LIMIT: u64 = 4 << 20;
@@ -103,6 +103,24 @@ impl Registries {
                 Err(error) => return Err(error),
             }
             Ok(true)
+        };
+        unless_cancelled(ctx, work).await
+    }
+
+    /// Whether the registry lets us in with the credential that we have for it.
+    pub(crate) async fn check_credential(&self, ctx: &Ctx, host: &RegistryHost) -> Result<(), RegistryError> {
+        let subject = format!("a sign-in to {host}");
+        // A name that credentials are looked up by; nothing of it is asked for.
+        let name: Repository = format!("{host}/sign-in").parse().map_err(|error| RegistryError::Refused {
+            subject: subject.clone(),
+            reason: format!("{error}"),
+        })?;
+        let work = async {
+            let mut url = self.inner.endpoint(&name).await?.base;
+            url.set_path("/v2/");
+            let call = Call::new(Method::GET, &name, &subject, url).scopes(Scopes::default());
+            let answer = self.inner.send(&call).await?;
+            if answer.status().is_success() { Ok(()) } else { Err(answer.into_error().await) }
         };
         unless_cancelled(ctx, work).await
     }
