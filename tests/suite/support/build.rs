@@ -92,7 +92,7 @@ impl Build {
             assert!(done.is_ok_and(|status| status.success()), "{}/prepare failed", folder.display());
         }
         let options = fs::read_to_string(folder.join("options")).unwrap_or_default();
-        let build = options.lines().fold(build, |build, option| build.flag(option));
+        let build = options.lines().fold(build, Build::flag);
         let build = build.build_arg("BASE", &registry.at("base/busybox:1"));
         build.option("--file", folder.join("Dockerfile").to_str().unwrap())
     }
