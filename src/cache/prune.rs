@@ -158,7 +158,7 @@ mod tests {
         let (one, two, three, build) = (tag("step", 1), tag("step", 2), tag("step", 3), tag("build", 4));
         assert_eq!(gone(&entries, &rule(Some(14 * DAY), 0)), [&build, &two, &three].map(String::clone));
         assert_eq!(gone(&entries, &rule(None, 1)), [&two, &three].map(String::clone));
-        assert_eq!(gone(&entries, &rule(Some(14 * DAY), 2)), [three.clone()]);
+        assert_eq!(gone(&entries, &rule(Some(14 * DAY), 2)), std::slice::from_ref(&three));
         assert_eq!(gone(&entries, &rule(None, 0)), [build, one, two, three]);
         assert!(gone(&entries, &rule(Some(30 * DAY), 1)).is_empty());
     }
