@@ -11,9 +11,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ocistage::oci::{Compression, Platform, Reference, RegistryHost};
-use ocistage::{
-    BackendChoice, BuildRequest, CacheRequest, ErrorKind, NetworkRequest, RegistryRequest, StateRequest,
-};
+use ocistage::{BackendChoice, BuildRequest, CacheRequest, NetworkRequest, StateRequest};
 
 use super::args::{
     BackendName, BuildArgs, BuildOptions, CallName, CommonOptions, CompressionName, NetworkName, PullPolicy,

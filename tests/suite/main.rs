@@ -9,6 +9,7 @@ mod examples;
 mod interrupt;
 mod push;
 mod readers;
+mod records;
 mod rootless;
 mod run;
 mod selftest;
