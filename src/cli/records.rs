@@ -185,6 +185,8 @@ fn as_json(details: &RecordDetails) -> String {
     let mut object = object(&details.record);
     object.insert("manifest".to_owned(), document(&details.manifest));
     object.insert("config".to_owned(), document(&details.config));
+    let missing: Vec<String> = details.missing.iter().map(ToString::to_string).collect();
+    object.insert("missing".to_owned(), json!(missing));
     format!("{:#}\n", Value::Object(object))
 }
 
@@ -206,7 +208,9 @@ fn as_text(details: &RecordDetails, now: i64) -> String {
     let (manifest, config) = (document(&details.manifest), document(&details.config));
     for layer in manifest["layers"].as_array().into_iter().flatten() {
         let bytes = layer["size"].as_u64().unwrap_or(0);
-        field("layer", &format!("{} {}", layer["digest"].as_str().unwrap_or_default(), size(bytes)));
+        let digest = layer["digest"].as_str().unwrap_or_default();
+        let here = !details.missing.iter().any(|missing| missing.to_string() == digest);
+        field("layer", &format!("{digest} {}{}", size(bytes), if here { "" } else { ", not here" }));
     }
     for (name, value) in config["inputs"].as_object().into_iter().flatten() {
         field("input", &format!("{name} {}", value.as_str().unwrap_or_default()));

@@ -10,7 +10,11 @@ mod examples;
 mod interrupt;
 mod push;
 mod readers;
+<<<<<<< HEAD
 mod remote;
+=======
+mod records;
+>>>>>>> cachecmd
 mod rootless;
 mod run;
 mod selftest;
