@@ -10,11 +10,8 @@ mod examples;
 mod interrupt;
 mod push;
 mod readers;
-<<<<<<< HEAD
 mod remote;
-=======
 mod records;
->>>>>>> cachecmd
 mod rootless;
 mod run;
 mod selftest;
