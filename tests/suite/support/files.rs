@@ -3,7 +3,7 @@
 use super::{Scratch, sha256};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -100,7 +100,7 @@ fn git(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn serve(connection: TcpStream, root: &PathBuf, asked: &Mutex<Vec<String>>) -> Option<()> {
+fn serve(connection: TcpStream, root: &Path, asked: &Mutex<Vec<String>>) -> Option<()> {
     let mut reader = BufReader::new(connection.try_clone().ok()?);
     let mut writer = connection;
     loop {
