@@ -9,26 +9,29 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{
-    BaseImage, BuildError, ContextPlace, Contexts, Counts, LayerStore, Preflight, Resolver, Runner, Running,
-    Scratch, SecretSource, Session, SessionSettings, Substitute, assemble, build_key, built_anew,
-    definitions, record_stages, recorded_image,
+    BaseImage, BuildError, Contexts, Counts, Fetcher, LayerStore, Preflight, Remotes, Resolver, Runner,
+    Running, Scratch, SecretSource, Session, SessionSettings, assemble, build_key, built_anew, definitions,
+    record_stages, recorded_image,
 };
 use crate::cache::{CacheKey, Record, RecordBlob, RecordName};
 use crate::check::{is_of_a_rule, judged};
+use crate::contexts::{self, Opened};
 use crate::ctx::{Ctx, Event, EventSink};
 use crate::dockerfile::parse;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Image, PackOptions};
 use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
-use crate::plan::{ImageKey, LowerSettings, MountSupport, Plan, ScanSettings, lint, lower, scan};
+use crate::plan::{
+    ImageKey, LowerSettings, MountSupport, Plan, RemoteSupport, ScanSettings, lint, lower, scan,
+};
 use crate::records::{CacheRecord, PruneReport, RecordDetails};
 use crate::request::{
-    BuildRequest, ContextRequest, NamedContext, NetworkRequest, PruneRequest, PushRequest, RecordsRequest,
-    RegistryRequest, SecretRequest, SignIn,
+    BuildRequest, NamedContext, NetworkRequest, PruneRequest, PushRequest, RecordsRequest, RegistryRequest,
+    SecretRequest, SignIn,
 };
 use crate::run::Network;
 use crate::setup::{Destinations, Setup};
-use crate::text::Diagnostic;
+use crate::text::{Diagnostic, Source};
 
 /// Builds and pushes images.
 #[derive(Clone, Debug, Default)]
@@ -86,7 +89,7 @@ impl Builder {
         let ctx = Ctx::new(events, self.cancel.child_token(), jobs);
         let result = self.carry_out(&ctx, &request, jobs).await;
         ctx.cancel();
-        let built = result.map_err(|error| self.named(error.of_source(&request.dockerfile)))?;
+        let built = result.map_err(|error| self.named(error))?;
         Ok(BuildReport { elapsed: started.elapsed(), ..built })
     }
 
@@ -170,18 +173,34 @@ impl Builder {
     async fn carry_out(&self, ctx: &Ctx, request: &BuildRequest, jobs: usize) -> Result<BuildReport, Error> {
         let setup = Setup::new(request)?;
         let scratch = Arc::new(Scratch::create(&setup.temporary).map_err(|error| setup.unusable(&error))?);
-        let (plan, images) = plan(ctx, request, &setup).await?;
-        let places = context_places(request);
+        let fetcher = setup.fetcher(request, &scratch)?;
+        let opened = contexts::open(ctx, request, &fetcher, &scratch).await?;
+        let dockerfile = opened.dockerfile.clone();
+        let built = self.build_opened(ctx, request, jobs, (setup, scratch, fetcher, opened)).await;
+        built.map_err(|error| error.of_source(&dockerfile))
+    }
+
+    async fn build_opened(
+        &self,
+        ctx: &Ctx,
+        request: &BuildRequest,
+        jobs: usize,
+        (setup, scratch, fetcher, opened): (Setup, Arc<Scratch>, Fetcher, Opened),
+    ) -> Result<BuildReport, Error> {
+        let (plan, images) = plan(ctx, request, &opened.dockerfile, &setup).await?;
         let threads = NonZero::new(jobs).unwrap_or(NonZero::<usize>::MIN);
         let network = network(request.network);
-        let (plan, contexts, scratch_for_contexts, inner) = (plan, places, Arc::clone(&scratch), ctx.clone());
-        let (plan, contexts) = ctx
-            .blocking(move || {
-                let read = Contexts::read(&inner, &plan, &contexts, &scratch_for_contexts, threads);
-                read.map(|contexts| (plan, contexts))
-            })
-            .await?;
-        let definitions = definitions(&plan, &images, &contexts, network)?;
+        let mut places = contexts::named(ctx, request, &plan, &fetcher, &scratch).await?;
+        places.insert(None, opened.context);
+        let plan = Arc::new(plan);
+        let (inner, read, kept) = (ctx.clone(), Arc::clone(&plan), Arc::clone(&scratch));
+        let contexts = ctx.blocking(move || Contexts::read(&inner, &read, &places, &kept, threads));
+        // The network answers while the disk is read.
+        let (contexts, remotes) =
+            futures_util::future::join(contexts, Remotes::learn(ctx, &plan, fetcher)).await;
+        let (contexts, remotes) = (contexts?, remotes?);
+        let plan = Arc::unwrap_or_clone(plan);
+        let definitions = definitions(&plan, &images, &contexts, &remotes, network)?;
         let caches = setup.caches(request)?;
         let blobs = setup.blobs(request, &scratch)?;
         let destinations = Destinations::new(request, &setup, &caches_repositories(request))?;
@@ -216,6 +235,7 @@ impl Builder {
             plan,
             images,
             contexts,
+            remotes,
             definitions,
             caches,
             layers,
@@ -260,9 +280,9 @@ fn network(request: NetworkRequest) -> Network {
 async fn plan(
     ctx: &Ctx,
     request: &BuildRequest,
+    source: &Source,
     setup: &Setup,
 ) -> Result<(Plan, BTreeMap<ImageKey, BaseImage>), Error> {
-    let source = &request.dockerfile;
     let refused = |diagnostics: Vec<Diagnostic>| {
         let errors: Vec<Diagnostic> = diagnostics.into_iter().filter(Diagnostic::is_error).collect();
         let message = match errors.as_slice() {
@@ -289,7 +309,9 @@ async fn plan(
         contexts: request
             .named_contexts
             .iter()
-            .map(|(name, context)| (name.clone(), matches!(context, NamedContext::Directory(_))))
+            .map(|(name, context)| {
+                (name.clone(), matches!(context, NamedContext::Directory(_) | NamedContext::Remote(_)))
+            })
             .collect(),
     };
     let Some(mut stages) = scan(&parsed.file, settings, &mut diagnostics) else {
@@ -298,7 +320,7 @@ async fn plan(
     diagnostics.extend(lint(&parsed.file, &stages));
     let resolver = Resolver {
         registries: setup.registries.clone(),
-        substitutes: substitutes(request),
+        substitutes: contexts::substitutes(request),
         store: if request.pull { None } else { setup.existing_store() },
     };
     let mut images: BTreeMap<ImageKey, BaseImage> = BTreeMap::new();
@@ -313,6 +335,9 @@ async fn plan(
             };
             match stages.near_stage(&key.name) {
                 Some(near) => error.hint(format!("did you mean the stage `{near}`?")),
+                // A short name may have been meant as a stage's.
+                None if !key.name.contains(['/', '.', ':']) && stages.list.len() > 1 => error
+                    .hint(format!("no stage above has the name `{}`, so it is taken for an image", key.name)),
                 None => error,
             }
         })?;
@@ -326,6 +351,7 @@ async fn plan(
         build_args: request.build_args.clone(),
         mounts: MountSupport { bind: true, cache: true, tmpfs: true, secret: true, ssh: true },
         network_none: request.network == NetworkRequest::None,
+        remotes: RemoteSupport::ALL,
         ..LowerSettings::default()
     };
     let plan = lower(&stages, &configs(&images), &settings, &mut diagnostics);
@@ -350,38 +376,6 @@ async fn plan(
 
 fn configs(images: &BTreeMap<ImageKey, BaseImage>) -> BTreeMap<ImageKey, ImageConfig> {
     images.iter().map(|(key, image)| (key.clone(), image.config.value().clone())).collect()
-}
-
-fn substitutes(request: &BuildRequest) -> BTreeMap<String, Substitute> {
-    let images = request.named_contexts.iter().filter_map(|(name, context)| {
-        let substitute = match context {
-            NamedContext::Directory(_) => return None,
-            NamedContext::OciLayout(path, image) => Substitute::Layout(path.clone(), image.clone()),
-            NamedContext::Image(reference) => Substitute::Image(reference.clone()),
-        };
-        Some((name.clone(), substitute))
-    });
-    images.collect()
-}
-
-fn context_places(request: &BuildRequest) -> BTreeMap<Option<String>, ContextPlace> {
-    let beside = request.dockerfile_path.iter().map(|path| {
-        let mut name = path.clone().into_os_string();
-        name.push(".dockerignore");
-        name.into()
-    });
-    let main = match &request.context {
-        ContextRequest::Directory(path) => ContextPlace::Directory(path.clone(), beside.collect()),
-        ContextRequest::Archive(path) => ContextPlace::Archive(path.clone()),
-        ContextRequest::Empty => ContextPlace::Empty,
-    };
-    let named = request.named_contexts.iter().filter_map(|(name, context)| match context {
-        NamedContext::Directory(path) => {
-            Some((Some(name.clone()), ContextPlace::Directory(path.clone(), Vec::new())))
-        }
-        NamedContext::OciLayout(..) | NamedContext::Image(_) => None,
-    });
-    std::iter::once((None, main)).chain(named).collect()
 }
 
 fn secrets(request: &BuildRequest) -> BTreeMap<String, SecretSource> {
@@ -506,6 +500,21 @@ fn describe(error: &BuildError) -> Error {
             }
             BuildError::Pack { place, .. } => {
                 Error::new(ErrorKind::Step, message).at_step(place.id, place.line)
+            }
+            BuildError::Remote { place, source } => {
+                use crate::context::RemoteErrorKind as Remote;
+                let kind = match source.kind() {
+                    Remote::Wrong if place.is_some() => ErrorKind::Step,
+                    Remote::Wrong => ErrorKind::Input,
+                    Remote::Unavailable => ErrorKind::Unavailable,
+                    Remote::Unauthorised => ErrorKind::Unauthorised,
+                    Remote::Environment => ErrorKind::Environment,
+                    Remote::Disk => ErrorKind::Resources,
+                    Remote::Cancelled => ErrorKind::Interrupted,
+                };
+                let error = Error::new(kind, message);
+                let error = place.iter().fold(error, |error, place| error.at_step(place.id, place.line));
+                source.hint().into_iter().fold(error, Error::hint)
             }
             BuildError::Context(_) => Error::new(ErrorKind::Input, message),
             BuildError::Layer { .. } => Error::new(ErrorKind::Unavailable, message),

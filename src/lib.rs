@@ -13,6 +13,7 @@ mod builder;
 mod cache;
 mod check;
 mod context;
+mod contexts;
 mod ctx;
 pub mod dockerfile;
 mod error;
@@ -45,9 +46,9 @@ pub use error::{Error, ErrorKind};
 pub use ids::{StageId, StepId};
 pub use records::{CacheRecord, PruneReport, RecordDetails, RecordKind};
 pub use request::{
-    BuildRequest, CachePlace, CacheRequest, ContextRequest, ImageSource, NamedContext, NetworkRequest,
-    OutputRequest, Password, PruneRequest, PushRequest, RecordsRequest, RegistryRequest, SecretRequest,
-    SignIn, StateRequest,
+    BuildRequest, CachePlace, CacheRequest, ContextRequest, DockerfileRequest, ImageSource, NamedContext,
+    NetworkRequest, OutputRequest, Password, PruneRequest, PushRequest, RecordsRequest, RegistryRequest,
+    SecretRequest, SignIn, StateRequest,
 };
 pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};
 pub use sign_in::sign_out;

@@ -12,7 +12,7 @@ use crate::text::Source;
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
     /// The Dockerfile.
-    pub dockerfile: Source,
+    pub dockerfile: DockerfileRequest,
     /// Where the Dockerfile lies, when it is a file: `<path>.dockerignore` beside it is honoured.
     pub dockerfile_path: Option<PathBuf>,
     /// The build context.
@@ -59,8 +59,22 @@ pub struct BuildRequest {
     pub source_date_epoch: Option<i64>,
     /// How registries are reached.
     pub registries: RegistryRequest,
+    /// What the `git` program sees of the environment: PATH, proxies, agents. It is run for git repositories
+    /// only.
+    pub git_environment: BTreeMap<String, String>,
     /// Where state is kept.
     pub state: StateRequest,
+}
+
+/// Where the Dockerfile is.
+#[derive(Clone, Debug)]
+pub enum DockerfileRequest {
+    /// Here is its text.
+    Text(Source),
+    /// In the context, which must be a remote one: at this path, or under one of the usual names.
+    InContext(Option<PathBuf>),
+    /// At a URL.
+    Remote(String),
 }
 
 /// Sending an image that exists to a registry.
@@ -96,8 +110,20 @@ pub enum ContextRequest {
     Directory(PathBuf),
     /// A tar file, plain or compressed (`-` is spooled to one).
     Archive(PathBuf),
+    /// A git repository, `https://host/x.git#ref:folder`, or the URL of an archive or of a Dockerfile.
+    Remote(String),
     /// No context (`-f -` without one).
     Empty,
+}
+
+impl DockerfileRequest {
+    /// Its text, where it is known already.
+    pub fn source(&self) -> Option<&Source> {
+        match self {
+            Self::Text(source) => Some(source),
+            Self::InContext(_) | Self::Remote(_) => None,
+        }
+    }
 }
 
 /// A named context.
@@ -109,6 +135,9 @@ pub enum NamedContext {
     OciLayout(PathBuf, Option<String>),
     /// `docker-image://REF`
     Image(Reference),
+    /// A git repository, `https://host/x.git#ref:folder`, or the URL of an archive or another file, which is
+    /// then called `context`.
+    Remote(String),
 }
 
 /// Where a secret comes from.

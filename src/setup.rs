@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::blob::{Layout, Verified};
-use crate::build::{BuildError, Choose, Scratch, Session, Unpacking};
+use crate::build::{BuildError, Choose, Fetcher, Scratch, Session, Unpacking};
 use crate::cache::{CacheBackend, Caches, FolderCache, RepositoryCache, SHARED_PREFIX};
+use crate::context::{Downloader, Git};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind};
-use crate::http::ProxySettings;
+use crate::http::{Client, ClientSettings, ProxySettings};
 use crate::layer::{BlobHome, Image, Layer, OverlayStyle, Owners};
 use crate::oci::{Reference, Repository};
 use crate::output::{
@@ -29,6 +30,7 @@ const STORE: &str = "store";
 const CACHE: &str = "cache";
 const TEMPORARY: &str = "tmp";
 const MOUNTS: &str = "mounts";
+const SOURCES: &str = "sources";
 
 /// What a build is set up with, whatever it builds.
 pub(crate) struct Setup {
@@ -135,6 +137,20 @@ impl Setup {
         self.kept.as_deref().unwrap_or(scratch).join(MOUNTS)
     }
 
+    /// What fetches files and repositories, into `scratch`.
+    pub(crate) fn fetcher(&self, request: &BuildRequest, scratch: &Scratch) -> Result<Fetcher, Error> {
+        let settings =
+            ClientSettings { proxy: proxies(&request.registries), guarded: true, ..Default::default() };
+        let client = Client::new(settings);
+        let client = client.map_err(|error| Error::new(ErrorKind::Input, error.to_string()))?;
+        let memory = self.kept.as_ref().filter(|_| !request.cache.disabled).map(|kept| kept.join(SOURCES));
+        Ok(Fetcher {
+            downloader: Downloader::new(client, scratch.path().to_owned(), memory),
+            git: Git::new(request.git_environment.clone()),
+            directory: scratch.path().to_owned(),
+        })
+    }
+
     /// Chooses a backend when the first RUN must be carried out.
     pub(crate) fn choose_backend(&self, choice: BackendChoice, note: Option<String>) -> Arc<Choose> {
         let scratch = self.temporary.clone();
@@ -162,6 +178,18 @@ pub(crate) fn temporary(state: &StateRequest) -> PathBuf {
     if state.ephemeral { state.dir.clone() } else { state.dir.join(TEMPORARY) }
 }
 
+fn proxies(request: &RegistryRequest) -> ProxySettings {
+    let proxy = |name: &str| {
+        let all = || request.proxies.get("all_proxy");
+        request.proxies.get(name).or_else(all).map(|url| Secret::new(url.clone()))
+    };
+    ProxySettings {
+        http: proxy("http_proxy"),
+        https: proxy("https_proxy"),
+        except: request.proxies.get("no_proxy").cloned().unwrap_or_default(),
+    }
+}
+
 /// The registries of a request, with the credentials of its files.
 pub(crate) fn registries(request: &RegistryRequest) -> Result<Registries, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::new(ErrorKind::Input, error.to_string());
@@ -177,16 +205,8 @@ pub(crate) fn registries(request: &RegistryRequest) -> Result<Registries, Error>
         let config = config.with_helper_path(request.helper_directories.iter().cloned());
         sources.push(Arc::new(config) as Arc<dyn CredentialSource>);
     }
-    let proxy = |name: &str| {
-        let all = || request.proxies.get("all_proxy");
-        request.proxies.get(name).or_else(all).map(|url| Secret::new(url.clone()))
-    };
     let settings = RegistrySettings {
-        proxy: ProxySettings {
-            http: proxy("http_proxy"),
-            https: proxy("https_proxy"),
-            except: request.proxies.get("no_proxy").cloned().unwrap_or_default(),
-        },
+        proxy: proxies(request),
         credentials: Arc::new(FirstOf(sources)),
         insecure: request.insecure.iter().cloned().collect::<BTreeSet<_>>(),
         ..RegistrySettings::default()

@@ -1,5 +1,6 @@
 //! Why a build stops.
 
+use crate::context::RemoteError;
 use crate::ids::StepId;
 use crate::layer::{PackError, ReadLayerError};
 use crate::output::OutputError;
@@ -53,6 +54,14 @@ pub(crate) enum BuildError {
         message: String,
         /// What may help.
         hint: Option<String>,
+    },
+    /// Something of another machine could not be had.
+    #[error("{}{source}", place.as_ref().map(|place| format!("{}: ", place.name)).unwrap_or_default())]
+    Remote {
+        /// The step that it is for; `None` is a context.
+        place: Option<StepPlace>,
+        /// Why not.
+        source: Box<RemoteError>,
     },
     /// The context can not be read.
     #[error("{0}")]

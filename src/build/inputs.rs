@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::blob::sniff_decoder;
 use crate::context::{
-    ArchiveError, IgnoreFile, Place, Root, Selected, SourcePattern, archive_tree, hash_files, open_archive,
-    read_archive, select, walk,
+    ArchiveError, Checkout, Download, IgnoreFile, Place, Root, Selected, SourcePattern, archive_tree,
+    hash_files, open_archive, read_archive, select, walk,
 };
 use crate::ctx::{Ctx, Event};
 use crate::dockerfile::RunMount;
 use crate::plan::{FileOp, FileOrigin, FileSource, Op, Plan, RunOp, Step};
-use crate::tree::{ImagePath, Kind, Tree};
+use crate::tree::{ChangeSet, Entry, ImagePath, Kind, Metadata, Tree};
 
 use super::error::{BuildError, StepPlace};
 use super::extract::Archive;
@@ -28,6 +28,10 @@ pub(crate) enum ContextPlace {
     Directory(PathBuf, Vec<PathBuf>),
     /// A tar file, plain or compressed.
     Archive(PathBuf),
+    /// A commit of a repository. Ignore files in it are files like any other, as in BuildKit.
+    Checkout(Arc<Checkout>),
+    /// Files that are here already.
+    Tree(Tree),
     /// There is none.
     Empty,
 }
@@ -42,6 +46,8 @@ struct ReadContext {
     tree: Tree,
     ignore: IgnoreFile,
     name: String,
+    /// The files are read from there.
+    _checkout: Option<Arc<Checkout>>,
 }
 
 /// Names of ignore files in a context's root, in order of precedence.
@@ -64,7 +70,10 @@ impl Contexts {
                 && let FileOrigin::Context(name) = &op.origin
             {
                 let patterns = patterns(op, step)?;
-                wanted.entry(name.clone()).or_default().extend(patterns);
+                // Heredocs and remote sources need no context.
+                if !patterns.is_empty() {
+                    wanted.entry(name.clone()).or_default().extend(patterns);
+                }
             }
             if let Op::Run(op) = &step.op {
                 for (mount, origin) in op.mounts.iter().filter(|(mount, _)| reads(mount)) {
@@ -90,7 +99,19 @@ impl Contexts {
                         .map_err(|error| BuildError::Context(error.to_string()))?;
                     (tree, ignore)
                 }
-                ContextPlace::Archive(path) => (read_tar(path, scratch)?, IgnoreFile::default()),
+                ContextPlace::Archive(path) => {
+                    let name = format!("context {}", path.display());
+                    let failed = |error| BuildError::Context(format!("{name}: {error}"));
+                    let file = std::fs::File::open(path).map_err(failed)?;
+                    let (_, tar) = sniff_decoder(file).map_err(failed)?;
+                    (read_tar(Box::new(tar), &name, scratch)?, IgnoreFile::default())
+                }
+                ContextPlace::Checkout(checkout) => {
+                    let patterns: Vec<&SourcePattern> = patterns.iter().collect();
+                    let tree = checkout.tree(&patterns);
+                    (tree.map_err(|error| BuildError::Context(error.to_string()))?, IgnoreFile::default())
+                }
+                ContextPlace::Tree(tree) => (tree.clone(), IgnoreFile::default()),
             };
             hash_files(ctx, &mut tree, threads).map_err(|error| match error {
                 _ if ctx.is_cancelled() => BuildError::Cancelled,
@@ -106,7 +127,11 @@ impl Contexts {
                 files,
                 bytes,
             });
-            read.insert(name, ReadContext { tree, ignore, name: shown });
+            let checkout = match place {
+                ContextPlace::Checkout(checkout) => Some(Arc::clone(checkout)),
+                _ => None,
+            };
+            read.insert(name, ReadContext { tree, ignore, name: shown, _checkout: checkout });
         }
         Ok(Self { read })
     }
@@ -205,13 +230,28 @@ fn archive(scratch: &Scratch, selected: &Selected<'_>, step: &Step) -> Result<Op
 }
 
 fn select_all<'a>(place: Place<'a>, op: &FileOp, step: &Step) -> Result<Vec<Vec<Selected<'a>>>, BuildError> {
-    let exclude = IgnoreFile::from_patterns("--exclude", op.exclude.iter().map(String::as_str))
-        .map_err(|error| wrong(step, error.to_string(), None))?;
+    let exclude = exclude(op, step)?;
     let matches = patterns(op, step)?
         .iter()
         .map(|pattern| select(place, pattern, &exclude).map_err(|error| wrong(step, error.to_string(), None)))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(matches)
+}
+
+/// All of a tree but what `--exclude` leaves out: what ADD takes of a repository.
+pub(super) fn select_root<'a>(
+    tree: &'a Tree,
+    op: &FileOp,
+    step: &Step,
+) -> Result<Vec<Selected<'a>>, BuildError> {
+    let place = Place { tree, name: "the repository", ignore: None };
+    select(place, &path_pattern(".", step)?, &exclude(op, step)?)
+        .map_err(|error| wrong(step, error.to_string(), None))
+}
+
+fn exclude(op: &FileOp, step: &Step) -> Result<IgnoreFile, BuildError> {
+    IgnoreFile::from_patterns("--exclude", op.exclude.iter().map(String::as_str))
+        .map_err(|error| wrong(step, error.to_string(), None))
 }
 
 fn patterns(op: &FileOp, step: &Step) -> Result<Vec<SourcePattern>, BuildError> {
@@ -248,7 +288,10 @@ fn shown(name: Option<&str>, place: &ContextPlace) -> String {
             let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
             format!("{name} ({})", path.display())
         }
-        ContextPlace::Archive(_) | ContextPlace::Empty => name,
+        ContextPlace::Archive(_)
+        | ContextPlace::Checkout(_)
+        | ContextPlace::Tree(_)
+        | ContextPlace::Empty => name,
     }
 }
 
@@ -277,13 +320,31 @@ fn parse_rules(name: &str, text: &[u8]) -> Result<IgnoreFile, BuildError> {
     IgnoreFile::parse(name, text).map_err(|error| BuildError::Context(error.to_string()))
 }
 
-fn read_tar(path: &Path, scratch: &Scratch) -> Result<Tree, BuildError> {
-    let failed =
-        |error: &dyn std::fmt::Display| BuildError::Context(format!("context {}: {error}", path.display()));
-    let file = std::fs::File::open(path).map_err(|error| failed(&error))?;
-    let (_, tar) = sniff_decoder(file).map_err(|error| failed(&error))?;
+fn read_tar(tar: Box<dyn Read + Send>, name: &str, scratch: &Scratch) -> Result<Tree, BuildError> {
+    let failed = |error: &dyn std::fmt::Display| BuildError::Context(format!("{name}: {error}"));
     let spool = tempfile::tempfile_in(scratch.path()).map_err(|error| failed(&error))?;
-    let entries =
-        read_archive(tar as Box<dyn Read + Send>, spool).map_err(|error: ArchiveError| failed(&error))?;
+    let entries = read_archive(tar, spool).map_err(|error: ArchiveError| failed(&error))?;
     Ok(archive_tree(entries))
+}
+
+/// What a file that was fetched holds as a context: what an archive unpacks to, else the file itself, called
+/// `context`, which is said too.
+pub(crate) fn read_download(
+    download: &Download,
+    name: &str,
+    scratch: &Scratch,
+) -> Result<(Tree, bool), BuildError> {
+    let tar = open_archive(&download.whole.content)
+        .map_err(|error| BuildError::Context(format!("{name}: {error}")))?;
+    if let Some(tar) = tar {
+        return Ok((read_tar(tar, name, scratch)?, false));
+    }
+    let metadata = Metadata { mode: 0o600, mtime: download.mtime, ..Metadata::default() };
+    let mut changes = ChangeSet::default();
+    let entry = Entry { kind: Kind::File { size: download.whole.size }, metadata };
+    let content = download.whole.content.clone();
+    changes.put_file(ImagePath::clamped("context"), entry, content, Some(download.whole.hash));
+    let mut tree = Tree::default();
+    tree.apply(&changes);
+    Ok((tree, true))
 }

@@ -8,7 +8,7 @@
 
 use crate::cache::{CacheKey, KeyWriter};
 use crate::dockerfile::RunMount;
-use crate::oci::{DiffId, Platform};
+use crate::oci::{DiffId, Digest, Platform};
 use crate::plan::{FileOp, FileSource, RunOp, WorkdirOp};
 use crate::tree::{ContentHash, Entry, ImagePath, Kind};
 
@@ -46,8 +46,34 @@ pub(super) fn base(diff_ids: &[DiffId]) -> CacheKey {
     key.finish()
 }
 
-/// The key of a COPY or ADD. `parent` is the key of what the stage was before.
-pub(super) fn files(parent: &CacheKey, platform: &Platform, op: &FileOp, input: &Input<'_>) -> CacheKey {
+/// What a remote source is, wherever it comes from.
+#[derive(Clone, Debug)]
+pub(super) enum RemoteIdentity<'a> {
+    /// A file.
+    File {
+        /// What it is called in a directory.
+        name: String,
+        /// The SHA-256 of its bytes. The same whether it was stated or computed.
+        digest: Digest,
+    },
+    /// A commit.
+    Commit {
+        /// Its object name.
+        id: &'a str,
+        /// The ref that led to it, where `.git` is kept: it is in there.
+        name: Option<&'a str>,
+    },
+}
+
+/// The key of a COPY or ADD. `parent` is the key of what the stage was before, `remote` what the remote ones
+/// among the sources are, in their order.
+pub(super) fn files(
+    parent: &CacheKey,
+    platform: &Platform,
+    op: &FileOp,
+    input: &Input<'_>,
+    remote: &[RemoteIdentity<'_>],
+) -> CacheKey {
     let mut key = step(platform, "files");
     // With --link nothing of the image below is looked at, but names of users are.
     let names_users =
@@ -72,15 +98,21 @@ pub(super) fn files(parent: &CacheKey, platform: &Platform, op: &FileOp, input: 
             FileSource::Inline { name, content } => {
                 key.field("inline.name", name).field("inline.content", content)
             }
-            FileSource::Url { url, checksum, unpack } => {
-                optional(&mut key, "url.checksum", checksum.as_deref());
-                key.field("url", url).number("url.unpack", (*unpack).into())
-            }
-            FileSource::Git { remote, reference, subdir, checksum, keep_git_dir } => {
-                optional(&mut key, "git.reference", reference.as_deref());
+            FileSource::Url { unpack, .. } => key.number("url.unpack", (*unpack).into()),
+            FileSource::Git { subdir, keep_git_dir, submodules, .. } => {
                 optional(&mut key, "git.subdir", subdir.as_deref());
-                optional(&mut key, "git.checksum", checksum.as_deref());
-                key.field("git", remote).number("git.keep", (*keep_git_dir).into())
+                key.number("git.keep", (*keep_git_dir).into()).number("git.submodules", (*submodules).into())
+            }
+        };
+    }
+    for identity in remote {
+        match identity {
+            RemoteIdentity::File { name, digest } => {
+                key.field("url.name", name).field("url.digest", digest.as_bytes())
+            }
+            RemoteIdentity::Commit { id, name } => {
+                optional(&mut key, "git.name", *name);
+                key.field("git.commit", id)
             }
         };
     }
@@ -255,7 +287,7 @@ mod tests {
     #[test]
     fn every_field_of_a_copy_changes_its_key() {
         let parent = base(&[]);
-        let key = |op: &FileOp| files(&parent, &platform(), op, &no_files());
+        let key = |op: &FileOp| files(&parent, &platform(), op, &no_files(), &[]);
         let mut all = vec![key(&copy("/d"))];
         let variants: [fn(&mut FileOp); 9] = [
             |op| op.dest = "/d/".into(),
@@ -273,7 +305,7 @@ mod tests {
             change(&mut op);
             all.push(key(&op));
         }
-        all.push(files(&parent, &Platform::new("linux", "arm64", None), &copy("/d"), &no_files()));
+        all.push(files(&parent, &Platform::new("linux", "arm64", None), &copy("/d"), &no_files(), &[]));
         let count = all.len();
         all.sort();
         all.dedup();
@@ -282,8 +314,8 @@ mod tests {
 
     #[test]
     fn the_workdir_counts_only_for_a_relative_destination_and_the_base_only_without_link() {
-        let (one, other) = (base(&[]), base(&[DiffId(crate::oci::Digest::of(b"x"))]));
-        let key = |parent: &CacheKey, op: &FileOp| files(parent, &platform(), op, &no_files());
+        let (one, other) = (base(&[]), base(&[DiffId(Digest::of(b"x"))]));
+        let key = |parent: &CacheKey, op: &FileOp| files(parent, &platform(), op, &no_files(), &[]);
         let mut moved = copy("/d");
         moved.workdir = "/v".into();
         assert_eq!(key(&one, &copy("/d")), key(&one, &moved));
@@ -305,7 +337,7 @@ mod tests {
         };
         let key = |entry: &Entry, hash: u8| {
             let file = SelectedFile { path: &path, entry, hash: Some(ContentHash([hash; 32])) };
-            files(&base(&[]), &platform(), &copy("/d"), &Input::Files(vec![file]))
+            files(&base(&[]), &platform(), &copy("/d"), &Input::Files(vec![file]), &[])
         };
         assert_eq!(key(&entry(0o644, 1), 1), key(&entry(0o644, 2), 1));
         assert_ne!(key(&entry(0o644, 1), 1), key(&entry(0o755, 1), 1));

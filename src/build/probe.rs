@@ -11,6 +11,7 @@ use super::error::BuildError;
 use super::inputs::Contexts;
 use super::keys::{self, Input, SelectedFile};
 use super::mounts;
+use super::remotes::Remotes;
 use super::resolve::BaseImage;
 
 /// The keys of one stage.
@@ -33,6 +34,7 @@ pub(crate) fn definitions(
     plan: &Plan,
     images: &BTreeMap<ImageKey, BaseImage>,
     contexts: &Contexts,
+    remotes: &Remotes,
     network: Network,
 ) -> Result<Definitions, BuildError> {
     let mut all = Definitions::new();
@@ -69,7 +71,7 @@ pub(crate) fn definitions(
                         }
                         FileOrigin::Image(image) => Input::Whole(image_key(images, image)),
                     };
-                    key = keys::files(&key, &stage.platform, op, &input);
+                    key = keys::files(&key, &stage.platform, op, &input, &remotes.identities(op));
                 }
             }
             definition.steps.push(key);

@@ -23,6 +23,7 @@ use super::inputs::Contexts;
 use super::layers::LayerStore;
 use super::preflight::Preflight;
 use super::probe::Definitions;
+use super::remotes::Remotes;
 use super::resolve::BaseImage;
 use super::runner::Runner;
 use super::scratch::Scratch;
@@ -38,6 +39,8 @@ pub(crate) struct Session {
     pub(crate) images: BTreeMap<ImageKey, BaseImage>,
     /// The build contexts.
     pub(crate) contexts: Contexts,
+    /// ADD's remote sources.
+    pub(crate) remotes: Remotes,
     /// The definition keys.
     pub(crate) definitions: Definitions,
     /// Where records are.

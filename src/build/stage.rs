@@ -11,7 +11,7 @@ use crate::ctx::{Event, MissReason, now, seconds_of};
 use crate::ids::StageId;
 use crate::layer::Layer;
 use crate::oci::{ChainId, Document, ImageConfig};
-use crate::plan::{Base, FileOrigin, StagePlan, Step};
+use crate::plan::{Base, FileOrigin, Op, StagePlan, Step};
 use crate::tree::Tree;
 
 use super::assemble::{StageImage, assemble, history_entry, labelled};
@@ -117,70 +117,106 @@ pub(super) async fn build_stage(session: &Arc<Session>, id: StageId) -> Result<B
             progress.add(step, None, None);
             continue;
         }
-        let place = place(plan, step);
-        let key = session.definitions[&id].steps[index];
-        let found = hits[index].take();
-        let mut reason = match (&found, looked_up) {
-            (_, false) => MissReason::CacheDisabled,
-            (Some(_), _) => MissReason::OtherParent,
-            (None, _) => MissReason::NotRecorded,
-        };
-        if let Some(hit) = found.filter(|hit| hit.record.parent == progress.chain()) {
-            session.counts.add_cached(1);
-            session.ctx.emit(&Event::StepCached { step: step.id, name: place.name });
-            progress.add(step, hit.layer, Some(hit.record.created));
-            continue;
-        }
-        let content = match session.definitions[&id].fed[index] {
-            true => Some(content_key(session, plan, step, &mut progress).await?),
-            false => None,
-        };
-        if let Some(content) = content
-            && looked_up
-        {
-            match find(session, content).await {
-                Some(hit) if hit.record.parent == progress.chain() => {
-                    session.counts.add_cached(1);
-                    session.ctx.emit(&Event::StepCached { step: step.id, name: place.name });
-                    record(session, &[key], hit.record.clone(), hit.layer.as_ref(), false);
-                    progress.add(step, hit.layer, Some(hit.record.created));
-                    continue;
-                }
-                Some(_) => reason = MissReason::OtherParent,
-                None => {}
+        match look(session, plan, step, hits[index].take(), &mut progress).await? {
+            Look::Found(hit) => {
+                session.counts.add_cached(1);
+                session.ctx.emit(&Event::StepCached { step: step.id, name: place(plan, step).name });
+                progress.add(step, hit.layer, Some(hit.record.created));
             }
+            Look::Missed { keys, reason } => make(session, plan, step, &keys, reason, &mut progress).await?,
         }
-        session.preflight();
-        session.ctx.emit(&Event::StepStarted { step: step.id, name: place.name.clone(), reason });
-        let started = std::time::Instant::now();
-        let parent = progress.chain();
-        let made = match carry_out(session, step, &place, &mut progress).await {
-            Ok(made) => made,
-            Err(error) => {
-                session.ctx.emit(&Event::StepFailed { step: step.id, elapsed: started.elapsed() });
-                return Err(error);
-            }
-        };
-        let elapsed = started.elapsed();
-        let size = made.layer.as_ref().map(|layer| layer.descriptor.size);
-        session.ctx.emit(&Event::StepFinished { step: step.id, elapsed, layer: size });
-        session.counts.add_executed();
-        let Made { layer, created } = made;
-        let step_record = StepRecord {
-            parent,
-            diff_id: layer.as_ref().map(|layer| layer.diff_id),
-            created: created.or(progress.image.created).unwrap_or(0),
-            recorded: now(),
-            duration_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-            instruction: step.title.clone(),
-            inputs: BTreeMap::new(),
-        };
-        let created = Some(step_record.created);
-        let keys: Vec<CacheKey> = std::iter::once(key).chain(content).collect();
-        record(session, &keys, step_record, layer.as_ref(), session.is_final(id));
-        progress.add(step, layer, created);
     }
     Ok(BuiltStage { image: progress.image, found: false, tree: OnceCell::new() })
+}
+
+/// What looking a step up came to.
+enum Look {
+    /// A record that serves here.
+    Found(Box<Hit>),
+    /// None; the keys that the step is to be recorded under.
+    Missed { keys: Vec<CacheKey>, reason: MissReason },
+}
+
+/// Whether a record of `step` serves on what the stage is now. A layer of COPY --link says nothing of what
+/// is below it; every other was made on certain layers.
+fn serves(step: &Step, hit: &Hit, progress: &Progress) -> bool {
+    let linked = matches!(&step.op, Op::Files(op) if op.link);
+    linked || hit.record.parent == progress.chain()
+}
+
+/// Look for a record by what was found under the definition key, then by the content key.
+async fn look(
+    session: &Arc<Session>,
+    plan: &StagePlan,
+    step: &Step,
+    found: Option<Hit>,
+    progress: &mut Progress,
+) -> Result<Look, BuildError> {
+    let definition = &session.definitions[&plan.id];
+    let key = definition.steps[step.id.index];
+    let looked_up = session.looks_up(plan);
+    let mut reason = match (&found, looked_up) {
+        (_, false) => MissReason::CacheDisabled,
+        (Some(_), _) => MissReason::OtherParent,
+        (None, _) => MissReason::NotRecorded,
+    };
+    if let Some(hit) = found.filter(|hit| serves(step, hit, progress)) {
+        return Ok(Look::Found(Box::new(hit)));
+    }
+    if !definition.fed[step.id.index] {
+        return Ok(Look::Missed { keys: vec![key], reason });
+    }
+    let content = content_key(session, plan, step, progress).await?;
+    if looked_up && let Some(hit) = find(session, content).await {
+        if serves(step, &hit, progress) {
+            // The next build with the same definition need not look at contents.
+            record(session, &[key], hit.record.clone(), hit.layer.as_ref(), false);
+            return Ok(Look::Found(Box::new(hit)));
+        }
+        reason = MissReason::OtherParent;
+    }
+    Ok(Look::Missed { keys: vec![key, content], reason })
+}
+
+/// Carry a step out and record it under `keys`.
+async fn make(
+    session: &Arc<Session>,
+    plan: &StagePlan,
+    step: &Step,
+    keys: &[CacheKey],
+    reason: MissReason,
+    progress: &mut Progress,
+) -> Result<(), BuildError> {
+    let place = place(plan, step);
+    session.preflight();
+    session.ctx.emit(&Event::StepStarted { step: step.id, name: place.name.clone(), reason });
+    let started = std::time::Instant::now();
+    let parent = progress.chain();
+    let made = carry_out(session, step, &place, progress).await;
+    let elapsed = started.elapsed();
+    let Made { layer, created } = match made {
+        Ok(made) => made,
+        Err(error) => {
+            session.ctx.emit(&Event::StepFailed { step: step.id, elapsed });
+            return Err(error);
+        }
+    };
+    let size = layer.as_ref().map(|layer| layer.descriptor.size);
+    session.ctx.emit(&Event::StepFinished { step: step.id, elapsed, layer: size });
+    session.counts.add_executed();
+    let step_record = StepRecord {
+        parent,
+        diff_id: layer.as_ref().map(|layer| layer.diff_id),
+        created: created.or(progress.image.created).unwrap_or(0),
+        recorded: now(),
+        duration_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        instruction: step.title.clone(),
+        inputs: BTreeMap::new(),
+    };
+    let created = Some(step_record.created);
+    record(session, keys, step_record, layer.as_ref(), session.is_final(plan.id));
+    progress.add(step, layer, created);
+    Ok(())
 }
 
 /// The stage before its first step.

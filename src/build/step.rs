@@ -14,11 +14,13 @@ use crate::tree::{ChangeSet, Tree, Users};
 
 use super::copy::{CopyOp, Inline, Source, copy};
 use super::error::{BuildError, StepPlace};
+use super::inputs::select_root;
 use super::keys::{self, Input, MountInput};
 use super::layers::prepare;
 use super::mounts::{mounted, reads};
 use super::owner::{Owner, OwnerSpec};
 use super::probe::{image_key, selected_files};
+use super::remotes::Fetched;
 use super::session::Session;
 use super::stage::{Progress, other_stage, tree_of};
 use super::workdir::workdir;
@@ -121,7 +123,7 @@ pub(super) async fn content_key(
                     Input::Files(selected_files(&selected))
                 }
             };
-            keys::files(&parent, &plan.platform, op, &input)
+            keys::files(&parent, &plan.platform, op, &input, &session.remotes.identities(op))
         }
     })
 }
@@ -224,16 +226,23 @@ async fn copied(
     };
     let archives =
         if op.unpack { session.contexts.archives(&session.scratch, &matches, step)? } else { Vec::new() };
+    let fetched = session.remotes.fetch(&session.ctx, op, place).await?;
     let mut matches = matches.into_iter();
     let mut archives = archives.iter();
+    let mut fetched = fetched.iter();
     let mut sources = Vec::new();
     for source in &op.sources {
         match source {
             FileSource::Inline { name, content } => {
                 sources.push(Source::Inline(Inline::heredoc(name, &String::from_utf8_lossy(content))));
             }
-            // The lowering refuses them.
-            FileSource::Url { .. } | FileSource::Git { .. } => {}
+            FileSource::Url { .. } | FileSource::Git { .. } => match fetched.next() {
+                Some(Fetched::File(file)) => sources.push(Source::Inline(file.clone())),
+                Some(Fetched::Archive(archive)) => sources.push(Source::Archive(archive)),
+                Some(Fetched::Tree(tree)) => sources.push(Source::Files(select_root(tree, op, step)?)),
+                // All of them were fetched.
+                None => {}
+            },
             FileSource::Path(_) => {
                 let selected = matches.next().unwrap_or_default();
                 if !op.unpack {

@@ -74,6 +74,15 @@ impl CacheBackend for RepositoryCache {
         record: &'a Record,
     ) -> BoxFuture<'a, Result<(), CacheError>> {
         Box::pin(async move {
+            // What can only be had by carrying it from another registry is not worth a record: a base would
+            // travel for nobody.
+            let elsewhere = |blob: &RecordBlob| match blob {
+                RecordBlob::Home(_, BlobHome::Remote(from)) => from.host() != self.repository.host(),
+                _ => false,
+            };
+            if record.blobs.iter().any(elsewhere) {
+                return Ok(());
+            }
             try_join_all(record.blobs.iter().map(|blob| self.push(ctx, blob))).await?;
             let manifest = &record.manifest;
             let media_type = &manifest.descriptor().media_type;

@@ -119,7 +119,9 @@ fn look(request: &CheckRequest, report: &mut CheckReport) {
         contexts: request
             .named_contexts
             .iter()
-            .map(|(name, context)| (name.clone(), matches!(context, NamedContext::Directory(_))))
+            .map(|(name, context)| {
+                (name.clone(), matches!(context, NamedContext::Directory(_) | NamedContext::Remote(_)))
+            })
             .collect(),
     };
     if let Some(stages) = scan(file, settings, &mut findings) {

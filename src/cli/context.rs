@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use ocistage::ContextRequest;
-use ocistage::text::Source;
+use ocistage::text::{Source, without_userinfo};
+use ocistage::{ContextRequest, DockerfileRequest};
 
 use super::failure::{Failure, did_you_mean};
 use super::spool::{Packing, Spool, file_of_archive};
@@ -14,8 +14,8 @@ use super::spool::{Packing, Spool, file_of_archive};
 /// A Dockerfile and its context, ready to be asked for.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// The Dockerfile's text.
-    pub(crate) dockerfile: Source,
+    /// The Dockerfile: its text, or where the library finds it.
+    pub(crate) dockerfile: DockerfileRequest,
     /// Where it lies, when it is a file.
     pub(crate) dockerfile_path: Option<PathBuf>,
     /// The context.
@@ -41,11 +41,15 @@ pub(crate) struct Stdin<'a> {
 /// Opens the context `argument` with the Dockerfile `file`.
 pub(crate) fn open(argument: &OsStr, file: Option<&Path>, stdin: &mut Stdin<'_>) -> Result<Opened, Failure> {
     let dockerfile_on_stdin = file == Some(Path::new("-"));
-    if let Some(url) = file.and_then(Path::to_str).filter(|file| is_remote(file)) {
-        return Err(Failure::input(format!(
-            "--file `{url}` is not a local file: URLs are not supported yet"
-        ))
-        .hint(format!("fetch it: curl -fsSL {url} | ocistage build -f - CONTEXT")));
+    let dockerfile_url = file.and_then(Path::to_str).filter(|file| is_url(file));
+    if let Some(address) = argument.to_str().filter(|name| is_remote(name) && !Path::new(name).is_dir()) {
+        let dockerfile = match (dockerfile_url, file) {
+            (Some(url), _) => DockerfileRequest::Remote(url.to_owned()),
+            (None, Some(_)) if dockerfile_on_stdin => DockerfileRequest::Text(read(stdin.stream, "-")?),
+            (None, file) => DockerfileRequest::InContext(file.map(Path::to_owned)),
+        };
+        let context = ContextRequest::Remote(address.to_owned());
+        return Ok(Opened { dockerfile, dockerfile_path: None, context, spool: None });
     }
     if argument == "-" {
         if dockerfile_on_stdin {
@@ -56,6 +60,11 @@ pub(crate) fn open(argument: &OsStr, file: Option<&Path>, stdin: &mut Stdin<'_>)
         return from_stdin(file, stdin);
     }
     let dir = directory(argument)?;
+    if let Some(url) = dockerfile_url {
+        let (dockerfile, context) =
+            (DockerfileRequest::Remote(url.to_owned()), ContextRequest::Directory(dir));
+        return Ok(Opened { dockerfile, dockerfile_path: None, context, spool: None });
+    }
     let (dockerfile, dockerfile_path) = if dockerfile_on_stdin {
         (read(stdin.stream, "-")?, None)
     } else {
@@ -64,7 +73,8 @@ pub(crate) fn open(argument: &OsStr, file: Option<&Path>, stdin: &mut Stdin<'_>)
             .map_err(|error| Failure::input(format!("cannot read `{}`: {}", shown(&path), reason(&error))))?;
         (read(&mut &opened, &shown(&path))?, Some(path))
     };
-    Ok(Opened { dockerfile, dockerfile_path, context: ContextRequest::Directory(dir), spool: None })
+    let (dockerfile, context) = (DockerfileRequest::Text(dockerfile), ContextRequest::Directory(dir));
+    Ok(Opened { dockerfile, dockerfile_path, context, spool: None })
 }
 
 /// The context directory, checked.
@@ -76,9 +86,10 @@ fn directory(argument: &OsStr) -> Result<PathBuf, Failure> {
         Ok(_) => Err(Failure::input(format!("context `{name}` is a file, not a directory"))
             .hint(format!("for an archive: ocistage build - < {name}"))
             .hint(format!("for a Dockerfile: ocistage build -f {name} DIRECTORY"))),
-        Err(_) if is_remote(&name) => {
-            Err(Failure::input(format!("context `{name}`: git repositories and URLs are not supported yet"))
-                .hint("clone or fetch it first and give the directory, or pipe a tar: … | ocistage build -"))
+        Err(_) if name.contains("://") => {
+            let name = without_userinfo(&name);
+            Err(Failure::input(format!("context `{name}` is neither a URL of a file nor a git repository"))
+                .hint("fetched are http://, https://, git:// and ssh:// addresses and user@host:path"))
         }
         Err(error) => Err(Failure::input(format!("context `{name}`: {}", reason(&error)))),
     }
@@ -86,7 +97,27 @@ fn directory(argument: &OsStr) -> Result<PathBuf, Failure> {
 
 /// Whether a name is one of a remote context, as Docker tells them.
 fn is_remote(name: &str) -> bool {
-    name.contains("://") || name.starts_with("git@") || name.starts_with("github.com/")
+    let git = ["git://", "ssh://"].iter().any(|scheme| starts(name, scheme));
+    is_url(name) || git || is_scp(name) || name.starts_with("github.com/")
+}
+
+/// Whether `name` begins like that, in capitals or not.
+fn starts(name: &str, beginning: &str) -> bool {
+    name.get(..beginning.len()).is_some_and(|own| own.eq_ignore_ascii_case(beginning))
+}
+
+/// Whether a name is a URL that one file may come from.
+fn is_url(name: &str) -> bool {
+    starts(name, "http://") || starts(name, "https://")
+}
+
+/// `git@host:path`
+fn is_scp(name: &str) -> bool {
+    let is_word = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+    };
+    let Some((user, rest)) = name.split_once('@') else { return false };
+    rest.split_once(':').is_some_and(|(host, path)| is_word(user) && is_word(host) && !path.is_empty())
 }
 
 /// `ocistage build -`: an archive, or a Dockerfile without a context.
@@ -102,10 +133,10 @@ fn from_stdin(file: Option<&Path>, stdin: &mut Stdin<'_>) -> Result<Opened, Fail
             .hint("leave out --file to read standard input as the Dockerfile"));
         }
         let mut text = spool.reader().map_err(|error| failed(&error))?;
-        let dockerfile = read(&mut text, "-")?;
+        let dockerfile = DockerfileRequest::Text(read(&mut text, "-")?);
         return Ok(Opened { dockerfile, dockerfile_path: None, context: ContextRequest::Empty, spool: None });
     };
-    let dockerfile = dockerfile_of_archive(&spool, packing, file)?;
+    let dockerfile = DockerfileRequest::Text(dockerfile_of_archive(&spool, packing, file)?);
     let context = ContextRequest::Archive(spool.path());
     Ok(Opened { dockerfile, dockerfile_path: None, context, spool: Some(spool) })
 }
@@ -233,7 +264,7 @@ pub(crate) fn named(text: &str) -> Result<(String, ocistage::NamedContext), Fail
         .filter(|(name, value)| !name.is_empty() && !value.is_empty())
         .ok_or_else(|| Failure::input(format!("{option} `{text}` is not of the form NAME=VALUE")))?;
     let refused = |why: &str| Failure::input(format!("{option} {name}: {why}"));
-    let known = ["docker-image", "oci-layout", "container-image", "docker"];
+    let known = ["docker-image", "oci-layout", "container-image", "docker", "https", "git", "ssh"];
     let context = match value.split_once("://") {
         Some(("docker-image" | "container-image" | "docker", reference)) => NamedContext::Image(
             reference.parse().map_err(|error: ocistage::oci::ReferenceError| refused(&error.to_string()))?,
@@ -245,11 +276,11 @@ pub(crate) fn named(text: &str) -> Result<(String, ocistage::NamedContext), Fail
             }
             NamedContext::OciLayout(dir, selector)
         }
+        _ if is_remote(value) && !Path::new(value).is_dir() => NamedContext::Remote(value.to_owned()),
         Some((scheme, _)) => {
             let near = did_you_mean(scheme, known);
             return Err(refused(&format!("`{scheme}://` contexts are not supported{near}")));
         }
-        None if is_remote(value) => return Err(refused("git repositories are not supported yet")),
         None => match fs::metadata(value) {
             Ok(metadata) if metadata.is_dir() => NamedContext::Directory(PathBuf::from(value)),
             Ok(_) => return Err(refused(&format!("`{value}` is a file, not a directory"))),

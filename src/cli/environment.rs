@@ -52,6 +52,31 @@ impl Environment {
             .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// What the `git` program needs of the environment: where programs and the user's settings are, how to
+    /// reach the network, and who may speak for the user.
+    pub(crate) fn for_git(&self) -> BTreeMap<String, String> {
+        const NAMES: [&str; 16] = [
+            "PATH",
+            "HOME",
+            "XDG_CONFIG_HOME",
+            "USER",
+            "LOGNAME",
+            "TMPDIR",
+            "SSH_AUTH_SOCK",
+            "GIT_SSH",
+            "GIT_SSH_COMMAND",
+            "GIT_SSH_VARIANT",
+            "GIT_ASKPASS",
+            "GIT_SSL_CAINFO",
+            "GIT_SSL_CAPATH",
+            "GIT_CONFIG_GLOBAL",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+        ];
+        let named = NAMES.iter().filter_map(|name| Some((*name, self.filled(name)?)));
+        named.chain(self.proxies()).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
     /// The directories of PATH.
     pub(crate) fn search_path(&self) -> Vec<PathBuf> {
         self.filled("PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default()

@@ -64,7 +64,9 @@ impl Job {
 
 /// Whether the Dockerfile of `request` has a RUN, as a trigger or for itself.
 pub(crate) fn runs_commands(request: &BuildRequest) -> bool {
-    ocistage::dockerfile::parse(&request.dockerfile).file.instructions.iter().any(|instruction| {
+    // What is not here yet may have one.
+    let Some(dockerfile) = request.dockerfile.source() else { return true };
+    ocistage::dockerfile::parse(dockerfile).file.instructions.iter().any(|instruction| {
         match &instruction.kind {
             InstructionKind::Run(_) => true,
             InstructionKind::Onbuild(onbuild) => matches!(onbuild.trigger.kind, InstructionKind::Run(_)),

@@ -135,6 +135,7 @@ pub(crate) fn build(
         compression_level,
         source_date_epoch,
         registries,
+        git_environment: environment.for_git(),
         state,
     };
     Ok(Prepared { request, held, warnings })

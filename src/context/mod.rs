@@ -33,8 +33,7 @@ pub(crate) use hash::hash_files;
 pub(crate) use ignore::IgnoreFile;
 pub(crate) use pattern::SourcePattern;
 pub(crate) use remote::{
-    Checkout, Commit, Download, Downloader, Git, GitAsked, GitSource, Identity, RemoteError, RemoteErrorKind,
-    UrlSource,
+    Checkout, Commit, Download, Downloader, Git, GitAsked, GitSource, RemoteError, RemoteErrorKind, UrlSource,
 };
 pub(crate) use root::Root;
 pub(crate) use select::{Place, Selected, select};

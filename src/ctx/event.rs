@@ -25,6 +25,15 @@ pub enum Event {
         /// Their bytes.
         bytes: u64,
     },
+    /// A file or a repository was fetched from another machine.
+    Fetched {
+        /// Its address, without secrets.
+        source: String,
+        /// Its digest, or its commit.
+        identity: String,
+        /// Its bytes, of a file.
+        size: Option<u64>,
+    },
     /// How RUN steps are isolated, and why so.
     IsolationChosen {
         /// The backend's name.

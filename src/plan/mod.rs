@@ -17,7 +17,7 @@ mod scan;
 mod scope;
 
 pub(crate) use lint::{RULES, copied_but_ignored, judge, lint};
-pub(crate) use lower::{LowerSettings, MountSupport, RemoteSupport, lower};
+pub(crate) use lower::{LowerSettings, MountSupport, Remote, RemoteSupport, lower, remote};
 pub(crate) use model::{
     Base, FileOp, FileOrigin, FileSource, ImageKey, Op, Plan, RunOp, StagePlan, Step, WorkdirOp,
 };

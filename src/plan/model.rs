@@ -162,6 +162,8 @@ pub(crate) enum FileSource {
         checksum: Option<String>,
         /// Whether `.git` is kept.
         keep_git_dir: bool,
+        /// Whether submodules are fetched too.
+        submodules: bool,
     },
 }
 

@@ -72,6 +72,7 @@ impl Registries {
     }
 
     /// Whether the registry says that `repository` has the blob.
+    #[cfg(test)]
     pub(crate) async fn has_blob(
         &self,
         ctx: &Ctx,
@@ -81,7 +82,7 @@ impl Registries {
         unless_cancelled(ctx, self.inner.has_blob(repository, digest, Scopes::pull(repository))).await
     }
 
-    /// Whether the blob's first byte can be read, which is more than [`Self::has_blob`] knows: registries
+    /// Whether the blob's first byte can be read, which is more than a HEAD knows: registries
     /// answer that from a memory that outlives the blob. What this run sent there or read there before is
     /// not asked for again.
     pub(crate) async fn is_readable(

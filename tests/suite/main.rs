@@ -4,12 +4,14 @@
 
 mod bad_input;
 mod cache;
+mod cases;
 mod cli;
 mod examples;
 mod interrupt;
 mod push;
 mod readers;
 mod records;
+mod remote;
 mod rootless;
 mod run;
 mod selftest;

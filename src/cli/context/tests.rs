@@ -35,10 +35,13 @@ fn archive(files: &[(&str, &str)]) -> Vec<u8> {
 #[test]
 fn a_dockerfile_is_preferred_to_a_containerfile() {
     let dir = folder(&[("Containerfile", "FROM c")]);
-    assert_eq!(opened(dir.path().as_os_str(), None, b"").unwrap().dockerfile.text(), "FROM c");
+    assert_eq!(
+        opened(dir.path().as_os_str(), None, b"").unwrap().dockerfile.source().unwrap().text(),
+        "FROM c"
+    );
     fs::write(dir.path().join("Dockerfile"), "FROM d").unwrap();
     let opened = opened(dir.path().as_os_str(), None, b"").unwrap();
-    assert_eq!(opened.dockerfile.text(), "FROM d");
+    assert_eq!(opened.dockerfile.source().unwrap().text(), "FROM d");
     assert_eq!(opened.dockerfile_path, Some(dir.path().join("Dockerfile")));
     assert_eq!(opened.context, ContextRequest::Directory(dir.path().to_owned()));
 }
@@ -70,7 +73,7 @@ fn a_dockerfile_that_is_a_directory_is_said_to_be_one() {
 fn a_dash_for_the_file_reads_standard_input() {
     let dir = folder(&[]);
     let opened = opened(dir.path().as_os_str(), Some("-"), b"FROM scratch").unwrap();
-    assert_eq!(opened.dockerfile.text(), "FROM scratch");
+    assert_eq!(opened.dockerfile.source().unwrap().text(), "FROM scratch");
     assert_eq!(opened.dockerfile_path, None);
 }
 
@@ -78,17 +81,20 @@ fn a_dash_for_the_file_reads_standard_input() {
 fn a_dash_for_the_context_takes_a_dockerfile_without_context() {
     let opened = opened(OsStr::new("-"), None, b"FROM scratch\nLABEL a=b\n").unwrap();
     assert_eq!(opened.context, ContextRequest::Empty);
-    assert_eq!(opened.dockerfile.text(), "FROM scratch\nLABEL a=b\n");
+    assert_eq!(opened.dockerfile.source().unwrap().text(), "FROM scratch\nLABEL a=b\n");
 }
 
 #[test]
 fn a_dash_for_the_context_takes_an_archive() {
     let bytes = archive(&[("./Dockerfile", "FROM a"), ("sub/other", "FROM b")]);
     let default = opened(OsStr::new("-"), None, &bytes).unwrap();
-    assert_eq!(default.dockerfile.text(), "FROM a");
+    assert_eq!(default.dockerfile.source().unwrap().text(), "FROM a");
     let ContextRequest::Archive(path) = &default.context else { panic!("{:?}", default.context) };
     assert_eq!(fs::read(path).unwrap(), bytes);
-    assert_eq!(opened(OsStr::new("-"), Some("sub/other"), &bytes).unwrap().dockerfile.text(), "FROM b");
+    assert_eq!(
+        opened(OsStr::new("-"), Some("sub/other"), &bytes).unwrap().dockerfile.source().unwrap().text(),
+        "FROM b"
+    );
     let failure = opened(OsStr::new("-"), Some("nope"), &bytes).unwrap_err();
     assert_eq!(failure.message, "the archive on standard input has no `nope`");
 }
@@ -104,15 +110,35 @@ fn contexts_that_are_not_directories_are_refused_with_what_to_do() {
     let dir = folder(&[("file.tar", "")]);
     let failure = opened(dir.path().join("file.tar").as_os_str(), None, b"").unwrap_err();
     assert!(failure.message.contains("is a file, not a directory"));
-    for remote in ["https://github.com/a/b.git", "git@github.com:a/b", "github.com/a/b"] {
-        assert!(opened(OsStr::new(remote), None, b"").unwrap_err().message.contains("not supported yet"));
-    }
+    let failure = opened(OsStr::new("ftp://u:secret@h/x"), None, b"").unwrap_err();
+    assert_eq!(failure.message, "context `ftp://h/x` is neither a URL of a file nor a git repository");
     let failure = opened(OsStr::new("/does/not/exist"), None, b"").unwrap_err();
     assert_eq!(failure.message, "context `/does/not/exist`: no such file or directory");
 }
 
 #[test]
-fn named_contexts_are_folders_layouts_or_images() {
+fn a_remote_context_has_its_dockerfile_in_it_unless_another_is_given() {
+    for remote in
+        ["https://h/a/b.git#v1:d", "HTTP://h/x.tar", "git@github.com:a/b", "github.com/a/b", "ssh://git@h/x"]
+    {
+        let opened = opened(OsStr::new(remote), None, b"").unwrap();
+        assert_eq!(opened.context, ContextRequest::Remote(remote.to_owned()));
+        assert!(matches!(opened.dockerfile, DockerfileRequest::InContext(None)), "{remote}");
+    }
+    let remote = OsStr::new("https://h/x.git");
+    let named = opened(remote, Some("d/Containerfile"), b"").unwrap().dockerfile;
+    assert!(
+        matches!(named, DockerfileRequest::InContext(Some(file)) if file == Path::new("d/Containerfile"))
+    );
+    let typed = opened(remote, Some("-"), b"FROM x").unwrap().dockerfile;
+    assert_eq!(typed.source().unwrap().text(), "FROM x");
+    let dir = folder(&[]);
+    let elsewhere = opened(dir.path().as_os_str(), Some("https://h/Dockerfile"), b"").unwrap();
+    assert!(matches!(elsewhere.dockerfile, DockerfileRequest::Remote(url) if url == "https://h/Dockerfile"));
+}
+
+#[test]
+fn named_contexts_are_folders_layouts_images_or_elsewhere() {
     let dir = folder(&[]);
     let path = dir.path().to_str().unwrap();
     let value = |text: &str| named(text).unwrap().1;
@@ -125,6 +151,8 @@ fn named_contexts_are_folders_layouts_or_images() {
         value(&format!("l=oci-layout://{path}:v1")),
         NamedContext::OciLayout(path.into(), Some("v1".to_owned()))
     );
+    assert_eq!(value("g=https://h/x.git#v1"), NamedContext::Remote("https://h/x.git#v1".to_owned()));
+    assert_eq!(value("g=git@h:x"), NamedContext::Remote("git@h:x".to_owned()));
     assert_eq!(named("base=docker-image://a").unwrap().0, "base");
 }
 
@@ -132,7 +160,7 @@ fn named_contexts_are_folders_layouts_or_images() {
 fn named_contexts_that_cannot_be_read_are_refused_by_name() {
     let refusal = |text: &str| named(text).unwrap_err();
     assert!(refusal("x").message.contains("NAME=VALUE"));
-    assert!(refusal("x=https://a/b").message.contains("`https://` contexts are not supported"));
+    assert!(refusal("x=ftp://a/b").message.contains("`ftp://` contexts are not supported"));
     assert!(refusal("x=docker-imge://a").message.contains("did you mean `docker-image`?"));
     assert!(refusal("x=alpine").hints[0].contains("x=docker-image://alpine"));
     assert!(refusal("x=docker-image://A:B:C").message.contains("malformed"));

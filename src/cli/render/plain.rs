@@ -88,6 +88,9 @@ impl State {
             Event::ContextScanned { name, files, bytes } => {
                 self.note(&format!("{} {}", text::context(name), text::scanned(*files, *bytes)));
             }
+            Event::Fetched { source, identity, size } => {
+                self.note(&format!("[fetch] {source}: {}", text::fetched(identity, *size)));
+            }
             Event::IsolationChosen { backend, reason } => {
                 self.note(&format!("[isolation] {backend}: {reason}"));
             }

@@ -138,6 +138,10 @@ impl State {
                 let vertex = done(&text::context(name), now, false);
                 ("context-scanned", with(json!({"name": name, "files": files, "bytes": bytes}), vertex))
             }
+            Event::Fetched { source, identity, size } => {
+                let vertex = done(&format!("[fetch] {source}"), now, false);
+                ("fetched", with(json!({"source": source, "identity": identity, "bytes": size}), vertex))
+            }
             Event::IsolationChosen { backend, reason } => {
                 ("isolation-chosen", json!({"backend": backend, "reason": reason}))
             }

@@ -62,6 +62,14 @@ pub(crate) fn scanned(files: u64, bytes: u64) -> String {
     format!("{}, {}", count(usize::try_from(files).unwrap_or(usize::MAX), "file"), size(bytes))
 }
 
+/// What was fetched: `sha256:… 1.2 kB`, or a commit.
+pub(crate) fn fetched(identity: &str, bytes: Option<u64>) -> String {
+    match bytes {
+        Some(bytes) => format!("{identity}, {}", size(bytes)),
+        None => format!("commit {identity}"),
+    }
+}
+
 /// `text` with every control character shown instead of sent; tabs stay. Line ends are shown too.
 pub(crate) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

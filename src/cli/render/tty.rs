@@ -103,6 +103,9 @@ impl State {
             Event::ContextScanned { name, files, bytes } => {
                 self.info(&text::context(name), &text::scanned(*files, *bytes));
             }
+            Event::Fetched { source, identity, size } => {
+                self.info(&format!("[fetch] {source}"), &text::fetched(identity, *size));
+            }
             Event::IsolationChosen { backend, reason } => {
                 self.info(&format!("[isolation] {backend}: {reason}"), "");
             }

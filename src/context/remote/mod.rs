@@ -22,7 +22,7 @@ mod url;
 
 pub(crate) use error::{RemoteError, RemoteErrorKind};
 pub(crate) use git::{Checkout, Commit, Git, GitAsked, GitSource};
-pub(crate) use http::{Download, Downloader, Identity};
+pub(crate) use http::{Download, Downloader};
 pub(crate) use url::UrlSource;
 
 #[cfg(test)]

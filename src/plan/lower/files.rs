@@ -3,10 +3,10 @@
 use crate::dockerfile::{AddArgs, CopyArgs, FileArgs, FileSource as Written, Heredoc, Word};
 use crate::plan::model::{FileOp, FileOrigin, FileSource, Op};
 use crate::plan::scan::Sourced;
-use crate::text::Diagnostic;
+use crate::text::{Diagnostic, without_userinfo};
 
 use super::Lowering;
-use super::remote::{Remote, remote};
+use super::remote::{Remote, remote, shown};
 
 impl Lowering<'_> {
     pub(super) fn copy(&mut self, copy: &CopyArgs, sourced: &Sourced) -> (Op, String) {
@@ -15,7 +15,8 @@ impl Lowering<'_> {
         op.parents = copy.parents;
         for (path, word) in paths(&op, &copy.files) {
             if remote(path) != Ok(None) {
-                let finding = Diagnostic::error("remote-copy", format!("COPY can not fetch `{path}`"));
+                let finding =
+                    Diagnostic::error("remote-copy", format!("COPY can not fetch `{}`", shown(path)));
                 self.diagnostics.push(finding.at(word.span).help("ADD can"));
             }
         }
@@ -48,7 +49,7 @@ impl Lowering<'_> {
         let found = match remote(path) {
             Ok(found) => found?,
             Err(error) => {
-                self.refuse("bad-source", &format!("`{path}`: {error}"), word);
+                self.refuse("bad-source", &format!("`{}`: {error}", shown(path)), word);
                 return None;
             }
         };
@@ -57,7 +58,7 @@ impl Lowering<'_> {
             Remote::Git(_) => ("a git repository", self.settings.remotes.git),
         };
         if !supported {
-            let message = format!("ADD from {kind} is not supported yet: `{path}`");
+            let message = format!("ADD from {kind} is not supported yet: `{}`", shown(path));
             let finding = Diagnostic::error("unsupported-add", message).at(word.span);
             self.diagnostics.push(finding.help("download it in a RUN, or before the build"));
         }
@@ -77,6 +78,7 @@ impl Lowering<'_> {
                 FileSource::Git {
                     checksum: flags.checksum.clone().or(git.checksum),
                     keep_git_dir: flags.keep_git_dir.or(git.keep_git_dir).unwrap_or(false),
+                    submodules: git.submodules.unwrap_or(true),
                     remote: git.remote,
                     reference: git.reference,
                     subdir: git.subdir,
@@ -189,12 +191,13 @@ fn history(keyword: &str, op: &FileOp) -> String {
         words.push(match source {
             FileSource::Path(path) => path.clone(),
             FileSource::Inline { name, .. } => format!("<<{name}"),
-            FileSource::Url { url, .. } => url.clone(),
+            FileSource::Url { url, .. } => without_userinfo(url).into_owned(),
             FileSource::Git { remote, reference, subdir, .. } => {
+                let remote = without_userinfo(remote);
                 let reference = reference.as_deref().unwrap_or_default();
                 match subdir {
                     Some(subdir) => format!("{remote}#{reference}:{subdir}"),
-                    None if reference.is_empty() => remote.clone(),
+                    None if reference.is_empty() => remote.into_owned(),
                     None => format!("{remote}#{reference}"),
                 }
             }

@@ -21,6 +21,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use remote::{Remote, remote};
 pub(crate) use settings::{LowerSettings, MountSupport, RemoteSupport};
 pub(crate) use stage::lower;
 

@@ -6,7 +6,7 @@
 
 /// What is fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Remote {
+pub(crate) enum Remote {
     /// One file.
     Url,
     /// A git repository.
@@ -15,21 +15,23 @@ pub(super) enum Remote {
 
 /// A git repository as a source names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Git {
+pub(crate) struct Git {
     /// The repository's address, without fragment and query.
-    pub(super) remote: String,
+    pub(crate) remote: String,
     /// Branch, tag or commit.
-    pub(super) reference: Option<String>,
+    pub(crate) reference: Option<String>,
     /// The folder of the repository.
-    pub(super) subdir: Option<String>,
+    pub(crate) subdir: Option<String>,
     /// The commit that it must be.
-    pub(super) checksum: Option<String>,
+    pub(crate) checksum: Option<String>,
     /// Whether `.git` is kept.
-    pub(super) keep_git_dir: Option<bool>,
+    pub(crate) keep_git_dir: Option<bool>,
+    /// Whether submodules are fetched too; they are unless told otherwise.
+    pub(crate) submodules: Option<bool>,
 }
 
 /// What `source` is; `None` is a path of the context.
-pub(super) fn remote(source: &str) -> Result<Option<Remote>, String> {
+pub(crate) fn remote(source: &str) -> Result<Option<Remote>, String> {
     if let Some((scheme, rest)) = source.split_once("://") {
         return match scheme.to_ascii_lowercase().as_str() {
             "git" | "ssh" => git(source).map(|git| Some(Remote::Git(git))),
@@ -48,6 +50,18 @@ pub(super) fn remote(source: &str) -> Result<Option<Remote>, String> {
         return git(source).map(|git| Some(Remote::Git(git)));
     }
     Ok(None)
+}
+
+/// An address as others may see it: without the password of its user.
+pub(super) fn shown(address: &str) -> String {
+    let hidden = || {
+        let (scheme, rest) = address.split_once("://")?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (login, host) = rest[..end].rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:xxxxx@{host}{}", &rest[end..]))
+    };
+    hidden().unwrap_or_else(|| address.to_owned())
 }
 
 /// `git@github.com:owner/repo`
@@ -93,20 +107,18 @@ fn set(git: &mut Git, key: &str, value: &str) -> Result<(), String> {
     let place = match key {
         "ref" | "branch" | "tag" => {
             let value = match key {
-                "branch" => format!("refs/heads/{value}"),
-                "tag" => format!("refs/tags/{value}"),
+                "branch" => format!("refs/heads/{}", value.trim_start_matches("refs/heads/")),
+                "tag" => format!("refs/tags/{}", value.trim_start_matches("refs/tags/")),
                 _ => value.to_owned(),
             };
             return fill(&mut git.reference, "ref", not_empty(&value));
         }
         "subdir" => &mut git.subdir,
         "checksum" | "commit" => &mut git.checksum,
-        "keep-git-dir" => {
-            git.keep_git_dir = Some(match value {
-                "" | "1" | "true" => true,
-                "0" | "false" => false,
-                _ => return Err(format!("keep-git-dir is true or false, not `{value}`")),
-            });
+        "keep-git-dir" | "submodules" => {
+            let value = switch(value).ok_or_else(|| format!("{key} is true or false, not `{value}`"))?;
+            let place = if key == "submodules" { &mut git.submodules } else { &mut git.keep_git_dir };
+            *place = Some(value);
             return Ok(());
         }
         _ => return Err(format!("unknown key `{key}` in the query of a git source")),
@@ -120,6 +132,15 @@ fn fill(place: &mut Option<String>, key: &str, value: Option<String>) -> Result<
     }
     *place = value;
     Ok(())
+}
+
+/// A truth value as Go reads them; a key without a value is one too.
+fn switch(value: &str) -> Option<bool> {
+    match value {
+        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 fn not_empty(text: &str) -> Option<String> {
@@ -172,6 +193,14 @@ mod tests {
     }
 
     #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(shown("https://me:secret@h/x@y?z"), "https://me:xxxxx@h/x@y?z");
+        for plain in ["https://h/a:b@c", "https://me@h/x", "git@h:x", "a:b@c"] {
+            assert_eq!(shown(plain), plain);
+        }
+    }
+
+    #[test]
     fn a_fragment_names_reference_and_folder() {
         let git = parsed("https://h/x.git#v1:docs/a");
         assert_eq!(git.remote, "https://h/x.git");
@@ -182,10 +211,13 @@ mod tests {
 
     #[test]
     fn a_query_names_the_same_and_more() {
-        let git = parsed("https://h/x.git?tag=v1&subdir=a%20b&checksum=0123456&keep-git-dir=true");
+        let git =
+            parsed("https://h/x.git?tag=v1&subdir=a%20b&checksum=0123456&keep-git-dir=true&submodules=0");
+        assert_eq!(git.submodules, Some(false));
         assert_eq!(git.reference.as_deref(), Some("refs/tags/v1"));
         assert_eq!(git.subdir.as_deref(), Some("a b"));
         assert_eq!((git.checksum.as_deref(), git.keep_git_dir), (Some("0123456"), Some(true)));
+        assert_eq!(git.submodules, Some(false));
         for wrong in ["https://h/x.git?x=1", "https://h/x.git?ref=a#b", "https://h/x.git#a:../b"] {
             assert!(remote(wrong).is_err(), "{wrong}");
         }

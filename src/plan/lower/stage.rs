@@ -9,7 +9,7 @@ use crate::plan::lint;
 use crate::plan::model::{Base, ImageKey, Op, Plan, StagePlan, Step};
 use crate::plan::scan::{BaseName, Sourced, StageSource, Stages};
 use crate::plan::scope::{Expander, Undefined, Variables, is_proxy};
-use crate::text::Diagnostic;
+use crate::text::{Diagnostic, without_userinfo};
 
 use super::settings::LowerSettings;
 use super::state::State;
@@ -121,6 +121,7 @@ fn title(original: &str) -> String {
     /// Characters of an instruction that progress shows.
     const LIMIT: usize = 200;
     let mut line = String::new();
+    let original = without_userinfo(original);
     for word in original.split_whitespace() {
         if !line.is_empty() {
             line.push(' ');

@@ -35,6 +35,8 @@ pub(crate) struct Image {
     /// Paths of each layer as they stand in it, lowest layer first.
     pub(crate) layers: Vec<BTreeSet<String>>,
     pub(crate) tree: BTreeMap<String, Node>,
+    /// When each path was last changed, in seconds since 1970.
+    times: BTreeMap<String, u64>,
 }
 
 impl Image {
@@ -46,10 +48,22 @@ impl Image {
             name.is_none_or(|name| found["annotations"]["org.opencontainers.image.ref.name"] == name)
         });
         let digest = text(&chosen.unwrap_or_else(|| panic!("no image {name:?} in {index}"))["digest"]);
-        let manifest: Value = serde_json::from_slice(&blob(layout, &digest)).unwrap();
-        let config: Value =
-            serde_json::from_slice(&blob(layout, &text(&manifest["config"]["digest"]))).unwrap();
+        Self::read(&blob(layout, &digest), |digest| blob(layout, digest))
+    }
+
+    /// An image in a folder of the `dir:` transport, as buildah writes it: `manifest.json`, and blobs by their digits.
+    pub(crate) fn open_folder(folder: &Path) -> Self {
+        Self::read(&fs::read(folder.join("manifest.json")).unwrap(), |digest| {
+            fs::read(folder.join(digest.trim_start_matches("sha256:"))).unwrap()
+        })
+    }
+
+    fn read(manifest: &[u8], blob: impl Fn(&str) -> Vec<u8>) -> Self {
+        let digest = sha256(manifest);
+        let manifest: Value = serde_json::from_slice(manifest).unwrap();
+        let config: Value = serde_json::from_slice(&blob(&text(&manifest["config"]["digest"]))).unwrap();
         let (mut layers, mut tree) = (Vec::new(), BTreeMap::new());
+        let mut times = BTreeMap::new();
         let descriptors = manifest["layers"].as_array().unwrap();
         let diff_ids = config["rootfs"]["diff_ids"].as_array().unwrap();
         assert_eq!(descriptors.len(), diff_ids.len(), "layers and diff ids");
@@ -57,14 +71,15 @@ impl Image {
             config["history"].as_array().unwrap().iter().filter(|entry| entry["empty_layer"] != true).count();
         assert_eq!(made, diff_ids.len(), "history entries with a layer, and diff ids");
         for (descriptor, diff_id) in descriptors.iter().zip(diff_ids) {
-            let packed = blob(layout, &text(&descriptor["digest"]));
+            let packed = blob(&text(&descriptor["digest"]));
             assert_eq!(descriptor["size"], packed.len(), "size of a layer");
             let mut tar = Vec::new();
             GzDecoder::new(&*packed).read_to_end(&mut tar).expect("a layer is one gzip member");
             assert_eq!(sha256(&tar), text(diff_id), "diff id of a layer");
+            times.extend(changed(&tar));
             layers.push(apply(&tar, &mut tree));
         }
-        Self { digest, manifest, config, layers, tree }
+        Self { digest, manifest, config, layers, tree, times }
     }
 
     /// Pulls the image with skopeo and reads it.
@@ -77,6 +92,11 @@ impl Image {
 
     pub(crate) fn node(&self, path: &str) -> &Node {
         self.tree.get(path).unwrap_or_else(|| panic!("{path} is not in {:#?}", self.tree.keys()))
+    }
+
+    /// When a path was last changed, in seconds since 1970.
+    pub(crate) fn time(&self, path: &str) -> u64 {
+        self.times[path]
     }
 
     pub(crate) fn has(&self, path: &str) -> bool {
@@ -103,6 +123,17 @@ fn blob(layout: &Path, digest: &str) -> Vec<u8> {
     let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert_eq!(sha256(&bytes), digest, "content of {}", path.display());
     bytes
+}
+
+/// The times of a layer's paths.
+fn changed(tar: &[u8]) -> BTreeMap<String, u64> {
+    let mut archive = tar::Archive::new(tar);
+    let entries = archive.entries().unwrap().map(Result::unwrap);
+    let time = |entry: tar::Entry<'_, &[u8]>| {
+        let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+        (path.trim_start_matches("./").trim_end_matches('/').to_owned(), entry.header().mtime().unwrap())
+    };
+    entries.map(time).collect()
 }
 
 /// Puts one layer over the tree, by the rules of the image specification, and returns its paths.

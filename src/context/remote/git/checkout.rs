@@ -11,7 +11,7 @@ use crate::context::remote::{RemoteError, RemoteErrorKind};
 use crate::context::walk::ContextError;
 use crate::context::{IgnoreFile, Root, SourcePattern, walk};
 use crate::ctx::Ctx;
-use crate::tree::{Kind, Tree};
+use crate::tree::{ImagePath, Kind, Tree};
 
 /// The files of a commit, in a directory that is gone when this is dropped.
 #[derive(Debug)]
@@ -197,6 +197,11 @@ impl Work<'_> {
 }
 
 impl Checkout {
+    /// The regular file that `path` leads to, links followed inside; `None` when there is none.
+    pub(crate) fn read(&self, path: &ImagePath, limit: u64) -> Result<Option<Vec<u8>>, ContextError> {
+        Root::open(&self.root)?.read(path, limit)
+    }
+
     /// What `patterns` select of the files. Modes and times are the commit's. Blocks.
     pub(crate) fn tree(&self, patterns: &[&SourcePattern]) -> Result<Tree, ContextError> {
         let root = Arc::new(Root::open(&self.root)?);

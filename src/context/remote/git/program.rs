@@ -238,7 +238,7 @@ impl Failed {
         let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
         // The first complaint is the cause; what follows repeats or advises.
         let told = lines().find_map(|line| line.strip_prefix("fatal: ").or(line.strip_prefix("error: ")));
-        let told = told.or_else(|| lines().last()).map_or_else(|| status.to_string(), str::to_owned);
+        let told = told.or_else(|| lines().next_back()).map_or_else(|| status.to_string(), str::to_owned);
         Self { said: printable(&told, 300), kind }
     }
 

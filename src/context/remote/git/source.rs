@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::Commit;
 use crate::context::remote::RemoteError;
 use crate::http::{Origin, Secret, names_metadata};
 use crate::text::without_userinfo;
@@ -13,7 +14,7 @@ pub(crate) struct GitSource {
     /// The address that git is given. Without a password, and without a user where that may be a secret.
     pub(super) address: String,
     /// User and password, when the address had them.
-    pub(super) login: Option<(Secret, Secret)>,
+    pub(super) login: Option<Login>,
     /// Branch, tag, full name of a ref, or commit; `None` is the default branch.
     pub(super) reference: Option<String>,
     /// The folder whose files are meant; the root is all.
@@ -25,6 +26,9 @@ pub(crate) struct GitSource {
     /// Whether submodules are fetched too.
     pub(super) submodules: bool,
 }
+
+/// A user and a password.
+pub(super) type Login = (Secret, Secret);
 
 /// What is asked of a repository besides its address.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,6 +87,11 @@ impl GitSource {
         without_userinfo(&self.address).into_owned()
     }
 
+    /// The ref by which `commit` was found, where that is part of what is fetched.
+    pub(crate) fn kept_name<'c>(&self, commit: &'c Commit) -> Option<&'c str> {
+        commit.name.as_deref().filter(|_| self.keep_git_dir)
+    }
+
     /// `https://host:port`, which git's settings are for.
     pub(super) fn origin(&self) -> String {
         Url::parse(&self.address).map(|url| Origin::of(&url).to_string()).unwrap_or_default()
@@ -95,7 +104,7 @@ impl GitSource {
 }
 
 /// Address and login of a URL.
-fn of_url(remote: &str) -> Result<(String, Option<(Secret, Secret)>), &'static str> {
+fn of_url(remote: &str) -> Result<(String, Option<Login>), &'static str> {
     let mut url = Url::parse(remote).map_err(|_| "it is no URL")?;
     if !matches!(url.scheme(), "http" | "https" | "git" | "ssh") {
         return Err("repositories are fetched by https, http, ssh and git only");

@@ -123,8 +123,10 @@ fn serve(connection: TcpStream, seen: &Mutex<Vec<Seen>>, script: &Mutex<Script>)
             head += &format!("{name}: {value}\r\n");
         }
         writer.write_all((head + "\r\n").as_bytes()).ok()?;
-        while reply.endless {
-            writer.write_all(&[0; 4096]).ok()?;
+        if reply.endless {
+            loop {
+                writer.write_all(&[0; 4096]).ok()?;
+            }
         }
         writer.write_all(&reply.body[..reply.cut.unwrap_or(reply.body.len())]).ok()?;
         if reply.cut.is_some() {

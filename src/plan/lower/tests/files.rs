@@ -102,8 +102,18 @@ fn add_fetches_git_repositories() {
         subdir: Some("docs".to_owned()),
         checksum: Some("0123456789abcdef".to_owned()),
         keep_git_dir: true,
+        submodules: true,
     };
     assert_eq!(copies(&target(text))[0].sources, [git]);
+}
+
+#[test]
+fn a_login_in_an_address_is_in_no_record() {
+    let text = "FROM scratch\nADD https://u:secret@h/x /\nADD https://u:secret@h/x.git#v1:d /x";
+    let stage = target(text);
+    let lines: Vec<_> = stage.steps.iter().map(|step| (&step.created_by, &step.title)).collect();
+    assert!(!format!("{lines:?}").contains("secret"), "{lines:?}");
+    assert!(matches!(&copies(&stage)[0].sources[0], FileSource::Url { url, .. } if url.contains("secret")));
 }
 
 #[test]
