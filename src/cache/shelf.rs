@@ -150,7 +150,7 @@ impl Shelf {
     pub(crate) async fn has(&self, ctx: &Ctx, descriptor: &Descriptor) -> Result<bool, ShelfError> {
         Ok(match self {
             Self::Repository(registries, repository) => {
-                registries.has_blob(ctx, repository, &descriptor.digest).await?
+                registries.is_readable(ctx, repository, &descriptor.digest).await?
             }
             Self::Folder(layout) => layout.has(descriptor),
         })
