@@ -104,7 +104,8 @@ impl Build {
         let at = |name: &str| store.join(name).display().to_string();
         let run = |words: &[&OsStr]| {
             let done = Command::new("buildah")
-                .args(["--root", &at("root"), "--runroot", &at("run")])
+                // The other drivers leave mounts behind when a build fails.
+                .args(["--root", &at("root"), "--runroot", &at("run"), "--storage-driver", "vfs"])
                 .args(words)
                 .env("TMPDIR", scratch.path())
                 .stdin(Stdio::null())
