@@ -74,8 +74,8 @@ impl Setup {
 
     /// Where the blobs of new layers are written: the local cache itself where there is one.
     pub(crate) fn blobs(&self, request: &BuildRequest, scratch: &Scratch) -> Result<Layout, BuildError> {
-        let path =
-            if self.caches_locally(request) { cache_path(&self.state) } else { scratch.path().join("blobs") };
+        let kept = self.caches_locally(request) && !request.cache.read_only;
+        let path = if kept { cache_path(&self.state) } else { scratch.path().join("blobs") };
         Ok(Layout::create(path)?)
     }
 
@@ -107,7 +107,11 @@ impl Setup {
             readers.push(Arc::clone(&backend));
             writers.push(backend);
         }
-        Ok(Caches::new(readers, writers))
+        if request.cache.read_only {
+            writers.clear();
+        }
+        let ttl = request.cache.ttl.map(|ttl| i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX));
+        Ok(Caches::new(readers, writers, ttl))
     }
 
     fn place(
