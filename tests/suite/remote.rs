@@ -1,6 +1,6 @@
 //! What comes from other machines: ADD from URLs and git repositories, and contexts that are fetched.
 
-use crate::support::{Build, Files, Outcome, Scratch, sha256};
+use crate::support::{Build, Files, Outcome, Scratch, can_be_unprivileged, sha256};
 
 /// Where something lies at time 1445412480, as the server says.
 const CHANGED: u64 = 1_445_412_480;
@@ -237,4 +237,15 @@ fn without_git_the_build_says_what_is_missing() {
     files.commit("x", &[("a", "a")]);
     let outcome = Build::at(&files.at("x.git")).environment("PATH", "/nowhere").output().exits(78);
     outcome.says(&["`git`", "install git"]);
+}
+
+#[test]
+fn an_ordinary_user_fetches_just_as_well() {
+    if !can_be_unprivileged() {
+        return;
+    }
+    let files = Files::start();
+    files.commit("x", &[("Dockerfile", "FROM scratch\nCOPY a /\nADD . /all\n"), ("a", "a")]);
+    let image = Build::at(&files.at("x.git")).unprivileged().output().ok().image();
+    assert_eq!((image.text("a").as_str(), image.node("all/a").owner), ("a", (0, 0)));
 }
