@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::build::{
     BaseImage, BuildError, Contexts, Counts, Fetcher, LayerStore, Preflight, Remotes, Resolver, Runner,
     Running, Scratch, SecretSource, Session, SessionSettings, assemble, build_key, built_anew, definitions,
-    record_stages, recorded_image,
+    record_stages, recorded_image, without_absent,
 };
 use crate::cache::{CacheKey, Record, RecordBlob, RecordName};
 use crate::check::{is_of_a_rule, judged};
@@ -25,7 +26,8 @@ use crate::plan::{
 };
 use crate::records::{CacheRecord, PruneReport, RecordDetails};
 use crate::request::{
-    BuildRequest, NamedContext, NetworkRequest, PruneRequest, PushRequest, RecordsRequest, SecretRequest,
+    BuildRequest, NamedContext, NetworkRequest, PruneRequest, PushRequest, RecordsRequest, RegistryRequest,
+    SecretRequest, SignIn,
 };
 use crate::run::Network;
 use crate::setup::{Destinations, Setup};
@@ -147,6 +149,22 @@ impl Builder {
         crate::records::prune(&ctx, &request, &rule).await.map_err(|error| self.named(error))
     }
 
+    /// Keep a registry's credential in the file at `path`, having seen that the registry takes it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Builder::build`]. Then the file is as it was.
+    pub async fn sign_in(
+        &self,
+        who: SignIn,
+        path: &Path,
+        registries: RegistryRequest,
+        events: Arc<dyn EventSink>,
+    ) -> Result<(), Error> {
+        let ctx = Ctx::new(events, self.cancel.child_token(), processors());
+        crate::sign_in::sign_in(&ctx, who, path, registries).await.map_err(|error| self.named(error))
+    }
+
     /// An interruption is told as one, whatever it made fail.
     fn named(&self, error: Error) -> Error {
         if self.cancel.is_cancelled() { Error::new(ErrorKind::Interrupted, "interrupted") } else { error }
@@ -169,7 +187,9 @@ impl Builder {
         jobs: usize,
         (setup, scratch, fetcher, opened): (Setup, Arc<Scratch>, Fetcher, Opened),
     ) -> Result<BuildReport, Error> {
-        let (plan, images) = plan(ctx, request, &opened.dockerfile, &setup).await?;
+        let (mut plan, images) = plan(ctx, request, &opened.dockerfile, &setup).await?;
+        let secrets = secrets(request);
+        without_absent(&mut plan, &secrets, &request.ssh);
         let threads = NonZero::new(jobs).unwrap_or(NonZero::<usize>::MIN);
         let network = network(request.network);
         let mut places = contexts::named(ctx, request, &plan, &fetcher, &scratch).await?;
@@ -207,7 +227,7 @@ impl Builder {
             no_cache_stages: request.cache.disabled_stages.iter().map(|name| name.to_lowercase()).collect(),
             network,
             mounts,
-            secrets: secrets(request),
+            secrets,
             agents: request.ssh.clone(),
             extra_hosts: request.extra_hosts.clone(),
         };

@@ -30,6 +30,7 @@ mod request;
 mod rootfs;
 mod run;
 mod setup;
+mod sign_in;
 mod sys;
 mod tar;
 pub mod text;
@@ -46,8 +47,9 @@ pub use ids::{StageId, StepId};
 pub use records::{CacheRecord, PruneReport, RecordDetails, RecordKind};
 pub use request::{
     BuildRequest, CachePlace, CacheRequest, ContextRequest, DockerfileRequest, ImageSource, NamedContext,
-    NetworkRequest, OutputRequest, PruneRequest, PushRequest, RecordsRequest, RegistryRequest, SecretRequest,
-    StateRequest,
+    NetworkRequest, OutputRequest, Password, PruneRequest, PushRequest, RecordsRequest, RegistryRequest,
+    SecretRequest, SignIn, StateRequest,
 };
 pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};
+pub use sign_in::sign_out;
 pub use tokio_util::sync::CancellationToken;

@@ -53,6 +53,8 @@ pub struct RecordDetails {
     pub manifest: String,
     /// Its config, as it is stored; empty when that is gone.
     pub config: String,
+    /// Its layers that are not there: it is a miss. A folder has no layers of bases, which is none.
+    pub missing: Vec<Digest>,
 }
 
 /// What pruning did.
@@ -112,11 +114,18 @@ pub(crate) async fn inspect(ctx: &Ctx, request: &RecordsRequest, key: &str) -> R
     let entry = shelf.entry(ctx, tag).await.map_err(failed)?;
     let entry =
         entry.ok_or_else(|| Error::new(ErrorKind::Input, format!("{tag} is no record of ocistage")))?;
+    let mut missing = Vec::new();
+    for layer in &entry.manifest.value().layers {
+        if !shelf.has(ctx, layer).await.map_err(failed)? {
+            missing.push(layer.digest);
+        }
+    }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok(RecordDetails {
         record: described(&entry),
         manifest: text(entry.manifest.bytes()),
         config: text(&entry.config),
+        missing,
     })
 }
 

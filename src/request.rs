@@ -259,8 +259,38 @@ pub struct RegistryRequest {
     pub helper_directories: Vec<PathBuf>,
     /// Proxies for http and https, and the hosts that are asked directly.
     pub proxies: BTreeMap<String, String>,
+    /// `--creds`: credentials that are asked before all files.
+    pub credentials: Vec<SignIn>,
     /// `--insecure`: hosts that may speak plain HTTP or show any certificate. Loopback hosts need no flag.
     pub insecure: Vec<RegistryHost>,
+}
+
+/// Who we are to a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// The registry.
+    pub host: RegistryHost,
+    /// The user.
+    pub username: String,
+    /// The password, or a token in its place.
+    pub password: Password,
+}
+
+/// A password. It can not be shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(pub(crate) String);
+
+impl Password {
+    /// Take `text` into custody.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(…)")
+    }
 }
 
 /// Where state is kept.

@@ -18,8 +18,13 @@ use crate::output::{
     ArchiveFormat, Export, Output, OutputError, RegistryOutput, WriteError, write_archive, write_layout,
     write_root, write_root_tar,
 };
-use crate::registry::{CredentialSource, DockerConfig, FirstOf, Registries, RegistrySettings, Secret};
-use crate::request::{BuildRequest, CachePlace, OutputRequest, RegistryRequest, SecretRequest, StateRequest};
+use crate::registry::{
+    Credential, CredentialSource, DockerConfig, FirstOf, FixedCredential, Registries, RegistrySettings,
+    Secret,
+};
+use crate::request::{
+    BuildRequest, CachePlace, OutputRequest, RegistryRequest, SecretRequest, SignIn, StateRequest,
+};
 use crate::run::{BackendChoice, select};
 
 /// Names in the state directory.
@@ -207,6 +212,12 @@ fn proxies(request: &RegistryRequest) -> ProxySettings {
 pub(crate) fn registries(request: &RegistryRequest) -> Result<Registries, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::new(ErrorKind::Input, error.to_string());
     let mut sources = Vec::new();
+    for SignIn { host, username, password } in &request.credentials {
+        let credential =
+            Credential::Basic { username: username.clone(), password: Secret::new(password.0.clone()) };
+        let fixed = FixedCredential { host: host.clone(), credential };
+        sources.push(Arc::new(fixed) as Arc<dyn CredentialSource>);
+    }
     for path in &request.auth_files {
         let config = DockerConfig::load(path).map_err(|error| failed(&error))?;
         let config = config.with_helper_path(request.helper_directories.iter().cloned());

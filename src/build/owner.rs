@@ -43,14 +43,18 @@ pub(crate) enum OwnerError {
 }
 
 impl OwnerSpec {
-    /// Parse the flag's value.
+    /// Parse the flag's value. As in BuildKit either side of a colon may be left out: `:group` is root's.
     pub(crate) fn parse(text: &str) -> Result<Self, OwnerError> {
         let malformed = || OwnerError::Malformed(text.to_owned());
         let (user, group) = match text.split_once(':') {
             Some((user, group)) => (user, Some(group)),
             None => (text, None),
         };
-        let user = Who::parse(user).ok_or_else(malformed)?;
+        let group = group.filter(|group| !group.is_empty());
+        let user = match user {
+            "" if group.is_some() => Who::Id(0),
+            user => Who::parse(user).ok_or_else(malformed)?,
+        };
         let group = group.map(|group| Who::parse(group).ok_or_else(malformed)).transpose()?;
         Ok(Self { user, group })
     }
@@ -111,6 +115,8 @@ mod tests {
             ("web:staff", 33, 50),
             ("web:7", 33, 7),
             ("7:staff", 7, 50),
+            (":staff", 0, 50),
+            ("web:", 33, 44),
             ("0", 0, 0),
             ("4294967294:1", 4_294_967_294, 1),
         ] {
@@ -127,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_is_no_owner_is_refused() {
-        for text in ["", ":", "a:", ":a", "4294967295", "4294967296", "99999999999999999999", "a:b:c"] {
+        for text in ["", ":", "4294967295", "4294967296", "99999999999999999999", "a:b:c"] {
             assert!(OwnerSpec::parse(text).is_err(), "{text}");
         }
     }

@@ -132,7 +132,7 @@ pub(super) async fn build_stage(session: &Arc<Session>, id: StageId) -> Result<B
 /// What looking a step up came to.
 enum Look {
     /// A record that serves here.
-    Found(Hit),
+    Found(Box<Hit>),
     /// None; the keys that the step is to be recorded under.
     Missed { keys: Vec<CacheKey>, reason: MissReason },
 }
@@ -161,7 +161,7 @@ async fn look(
         (None, _) => MissReason::NotRecorded,
     };
     if let Some(hit) = found.filter(|hit| serves(step, hit, progress)) {
-        return Ok(Look::Found(hit));
+        return Ok(Look::Found(Box::new(hit)));
     }
     if !definition.fed[step.id.index] {
         return Ok(Look::Missed { keys: vec![key], reason });
@@ -171,7 +171,7 @@ async fn look(
         if serves(step, &hit, progress) {
             // The next build with the same definition need not look at contents.
             record(session, &[key], hit.record.clone(), hit.layer.as_ref(), false);
-            return Ok(Look::Found(hit));
+            return Ok(Look::Found(Box::new(hit)));
         }
         reason = MissReason::OtherParent;
     }

@@ -31,7 +31,7 @@ pub(crate) fn going(entries: &[Entry], rule: &PruneRule, now: i64) -> BTreeSet<S
         entries.sort_by(|a, b| (b.recorded, &a.tag).cmp(&(a.recorded, &b.tag)));
         let old = entries.iter().skip(rule.keep).filter(|entry| {
             let age = entry.recorded.map_or(i64::MAX, |time| now.saturating_sub(time));
-            !rule.older_than.is_some_and(|limit| age <= limit) && !rule.keeps_tag(&entry.tag)
+            rule.older_than.is_none_or(|limit| age > limit) && !rule.keeps_tag(&entry.tag)
         });
         going.extend(old.map(|entry| entry.tag.clone()));
     }
@@ -158,7 +158,7 @@ mod tests {
         let (one, two, three, build) = (tag("step", 1), tag("step", 2), tag("step", 3), tag("build", 4));
         assert_eq!(gone(&entries, &rule(Some(14 * DAY), 0)), [&build, &two, &three].map(String::clone));
         assert_eq!(gone(&entries, &rule(None, 1)), [&two, &three].map(String::clone));
-        assert_eq!(gone(&entries, &rule(Some(14 * DAY), 2)), [three.clone()]);
+        assert_eq!(gone(&entries, &rule(Some(14 * DAY), 2)), std::slice::from_ref(&three));
         assert_eq!(gone(&entries, &rule(None, 0)), [build, one, two, three]);
         assert!(gone(&entries, &rule(Some(30 * DAY), 1)).is_empty());
     }

@@ -7,7 +7,9 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::blob::{Layout, LayoutError};
 use crate::ctx::{Ctx, seconds_of};
-use crate::oci::{DiffId, Digest, Document, ImageConfig, Index, Manifest, Repository, media_type};
+use crate::oci::{
+    Descriptor, DiffId, Digest, Document, ImageConfig, Index, Manifest, Repository, media_type,
+};
 use crate::registry::{Registries, RegistryError, RegistryErrorKind};
 
 use super::record::{RecordName, StepRecord, is_step};
@@ -144,6 +146,16 @@ impl Shelf {
         })
     }
 
+    /// Whether a blob is there. A folder has no layers of bases.
+    pub(crate) async fn has(&self, ctx: &Ctx, descriptor: &Descriptor) -> Result<bool, ShelfError> {
+        Ok(match self {
+            Self::Repository(registries, repository) => {
+                registries.is_readable(ctx, repository, &descriptor.digest).await?
+            }
+            Self::Folder(layout) => layout.has(descriptor),
+        })
+    }
+
     /// The records under `tags`, in the order of these.
     pub(crate) async fn entries(&self, ctx: &Ctx, tags: &[String]) -> Result<Vec<Entry>, ShelfError> {
         let found = stream::iter(tags).map(|tag| self.entry(ctx, tag)).buffered(AT_ONCE);
@@ -170,10 +182,11 @@ impl Shelf {
             Self::Folder(layout) => {
                 let (layout, going) = (layout.clone(), going.clone());
                 ctx.blocking(move || {
-                    layout.untag_all(&going)?;
-                    Ok(Removal { gone: going, stayed: BTreeMap::new(), freed: sweep(&layout)? })
+                    let freed = layout.untag_all(&going).and_then(|()| sweep(&layout));
+                    freed.map(|freed| Removal { gone: going, stayed: BTreeMap::new(), freed })
                 })
                 .await
+                .map_err(ShelfError::Layout)
             }
         }
     }

@@ -8,9 +8,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+mod errands;
+
 use super::environment::Environment;
 use super::failure::Failure;
 use super::foreign;
+use errands::LOGIN_HELP;
+pub(crate) use errands::{CacheCommand, CachePlaceOptions, LoginArgs, LogoutArgs, PruneArgs};
 
 /// Builds OCI images from Dockerfiles, without a daemon.
 ///
@@ -40,6 +44,17 @@ pub(crate) enum Command {
     /// Check Dockerfiles without building anything
     #[command(override_usage = CHECK_USAGE, after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// Look at the records of a cache, or throw some away
+    #[command(arg_required_else_help = true, subcommand_required = true)]
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
+    /// Keep the credential of a registry
+    #[command(after_help = LOGIN_HELP)]
+    Login(LoginArgs),
+    /// Forget the credential of a registry
+    Logout(LogoutArgs),
     /// Print the version
     Version,
     /// Print a completion script for a shell
@@ -290,15 +305,28 @@ pub(crate) struct CommonOptions {
     /// Write what was made to a file, as JSON
     #[arg(long, value_name = "FILE", help_heading = REPORT, value_hint = clap::ValueHint::FilePath)]
     pub(crate) metadata_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) access: AccessOptions,
+    /// Where the local store and cache lie [default: ~/.local/state/ocistage]
+    #[arg(long, value_name = "DIR", help_heading = REGISTRIES, value_hint = clap::ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// How registries are reached.
+#[derive(Debug, Default, Args)]
+pub(crate) struct AccessOptions {
     /// A registry that may speak plain HTTP or show any certificate; loopback hosts need none
     #[arg(long, value_name = "HOST", help_heading = REGISTRIES)]
     pub(crate) insecure: Vec<String>,
     /// A file with credentials, asked before Docker's and Podman's
     #[arg(long, value_name = "FILE", help_heading = REGISTRIES, value_hint = clap::ValueHint::FilePath)]
     pub(crate) authfile: Option<PathBuf>,
-    /// Where the local store and cache lie [default: ~/.local/state/ocistage]
-    #[arg(long, value_name = "DIR", help_heading = REGISTRIES, value_hint = clap::ValueHint::DirPath)]
-    pub(crate) state_dir: Option<PathBuf>,
+    /// The credential for the image's registry; the password is better in OCISTAGE_CREDS than here
+    #[arg(long, value_name = "USER[:PASSWORD]", help_heading = REGISTRIES)]
+    pub(crate) creds: Option<String>,
+    /// Whether --creds was typed, where others can read it.
+    #[arg(skip)]
+    pub(crate) creds_typed: bool,
 }
 
 /// `--pull`
@@ -380,10 +408,18 @@ fn command() -> clap::Command {
     let decorate = |command: clap::Command| {
         command.mut_args(with_variable).args(foreign::accepted()).args_override_self(true)
     };
+    let plain = |command: clap::Command| command.mut_args(with_variable).args_override_self(true);
     Cli::command()
         .mut_subcommand("build", decorate)
         .mut_subcommand("push", decorate)
-        .mut_subcommand("check", |command| command.mut_args(with_variable).args_override_self(true))
+        .mut_subcommand("check", plain)
+        .mut_subcommand("login", plain)
+        .mut_subcommand("logout", plain)
+        .mut_subcommand("cache", |command| {
+            ["ls", "inspect", "prune"]
+                .iter()
+                .fold(command, |command, name| command.mut_subcommand(name, plain))
+        })
 }
 
 /// The command as it is offered: without what is taken for other builders' sake only.
@@ -418,12 +454,22 @@ where
     let matches = command().try_get_matches_from(words).map_err(explained)?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(Stop::Clap)?;
     match (&mut cli.command, matches.subcommand()) {
-        (Command::Build(args), _) => fill(&mut args.options, &mut args.common, environment),
+        (Command::Build(args), Some((_, matches))) => {
+            args.common.access.creds_typed = is_typed(matches, "creds");
+            fill(&mut args.options, &mut args.common, environment);
+        }
         (Command::Push(args), Some((_, matches))) => {
             args.tag_typed = !args.options.tag.is_empty();
             args.build_options_typed = build_options_typed(matches);
+            args.common.access.creds_typed = is_typed(matches, "creds");
             fill(&mut args.options, &mut args.common, environment);
         }
+        (Command::Cache { command }, Some((_, matches))) => {
+            let access = command.access();
+            access.creds_typed = matches.subcommand().is_some_and(|(_, matches)| is_typed(matches, "creds"));
+            fill_from("insecure", &mut access.insecure, environment);
+        }
+        (Command::Login(args), _) => fill_from("insecure", &mut args.insecure, environment),
         _ => {}
     }
     Ok(cli)
@@ -455,19 +501,27 @@ fn fill(options: &mut BuildOptions, common: &mut CommonOptions, environment: &En
         ("secret", &mut options.secret),
         ("ssh", &mut options.ssh),
         ("add-host", &mut options.add_host),
-        ("insecure", &mut common.insecure),
+        ("insecure", &mut common.access.insecure),
     ] {
-        if let Some(lines) = environment.get(&variable(name)).filter(|_| list.is_empty()) {
-            list.extend(lines.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
-        }
+        fill_from(name, list, environment);
     }
+}
+
+fn fill_from(name: &str, list: &mut Vec<String>, environment: &Environment) {
+    if let Some(lines) = environment.get(&variable(name)).filter(|_| list.is_empty()) {
+        list.extend(lines.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+    }
+}
+
+fn is_typed(matches: &ArgMatches, id: &str) -> bool {
+    matches.value_source(id) == Some(ValueSource::CommandLine)
 }
 
 /// The build options that were typed, as they are written.
 fn build_options_typed(matches: &ArgMatches) -> Vec<String> {
     BuildOptions::augment_args(clap::Command::new("build"))
         .get_arguments()
-        .filter(|arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine))
+        .filter(|arg| is_typed(matches, arg.get_id().as_str()))
         .filter_map(|arg| Some(format!("--{}", arg.get_long()?)))
         .collect()
 }

@@ -102,6 +102,18 @@ impl Environment {
         .collect()
     }
 
+    /// The file that a credential is kept in: of those that may hold one, the first that belongs to the containers
+    /// tools. `explicit` is `--authfile`.
+    pub(crate) fn login_file(&self, explicit: Option<&Path>) -> Result<PathBuf, Failure> {
+        let run = self.path("XDG_RUNTIME_DIR");
+        let config = || self.path("XDG_CONFIG_HOME").or_else(|| Some(self.path("HOME")?.join(".config")));
+        let named = explicit.map(Path::to_owned).or_else(|| self.path("REGISTRY_AUTH_FILE"));
+        named.or_else(|| Some(run.or_else(config)?.join("containers/auth.json"))).ok_or_else(|| {
+            Failure::new(ErrorKind::Environment, "no place for credentials: HOME is not set")
+                .hint("give a file with --authfile")
+        })
+    }
+
     /// Where state is kept between builds. `explicit` is `--state-dir`.
     pub(crate) fn state_dir(&self, explicit: Option<&Path>) -> Result<PathBuf, Failure> {
         if let Some(dir) = explicit {
@@ -151,6 +163,20 @@ mod tests {
                 "/home/u/.docker/config.json",
             ])
         );
+    }
+
+    #[test]
+    fn a_credential_is_kept_where_it_is_sought_first() {
+        let environment = Environment::of(&[("HOME", "/home/u"), ("DOCKER_CONFIG", "/d")]);
+        let file = |environment: &Environment| environment.login_file(None).unwrap();
+        assert_eq!(file(&environment), Path::new("/home/u/.config/containers/auth.json"));
+        assert_eq!(Some(&file(&environment)), environment.auth_files(None, None).first());
+        let environment = Environment::of(&[("HOME", "/home/u"), ("XDG_RUNTIME_DIR", "/run/user/1")]);
+        assert_eq!(file(&environment), Path::new("/run/user/1/containers/auth.json"));
+        assert_eq!(environment.login_file(Some(Path::new("/a"))).unwrap(), Path::new("/a"));
+        let environment = Environment::of(&[("HOME", "/home/u"), ("REGISTRY_AUTH_FILE", "/r.json")]);
+        assert_eq!(file(&environment), Path::new("/r.json"));
+        assert!(Environment::default().login_file(None).is_err());
     }
 
     #[test]

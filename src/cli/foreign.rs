@@ -25,7 +25,6 @@ const USE_TAG: Word = Instead("-t REF with --push");
 const USE_INSECURE: Word = Instead("--insecure HOST");
 const USE_PLATFORM: Word = Instead("--platform OS/ARCH[/VARIANT]");
 const USE_EPOCH: Word = Instead("the environment variable SOURCE_DATE_EPOCH");
-const USE_AUTHFILE: Word = Instead("--authfile FILE, or the files of `docker login` and `podman login`");
 
 /// Long flags without `--`, sorted.
 const REFUSED: &[(&str, Word)] = &[
@@ -52,7 +51,6 @@ const REFUSED: &[(&str, Word)] = &[
     ("cpu-shares", LIMITS),
     ("cpuset-cpus", LIMITS),
     ("cpuset-mems", LIMITS),
-    ("creds", USE_AUTHFILE),
     ("custom-platform", USE_PLATFORM),
     ("customPlatform", USE_PLATFORM),
     ("debug", Instead("--progress plain")),

@@ -16,14 +16,23 @@ use ocistage::{
 
 use super::args::{self, BuildArgs, BuildOptions, Command, CommonOptions, ProgressName, Stop};
 use super::environment::Environment;
+use super::errand::Errand;
 use super::failure::Failure;
 use super::render::{Renderer, Summary, Tally, choose};
 use super::request::{self, Prepared, PushForm};
 use super::results::ResultFiles;
-use super::{check, exit, interrupt, panic, report};
+use super::{check, errand, exit, interrupt, panic, records, report, sign_in};
 
 /// Something that needs the library.
-pub(crate) struct Job {
+pub(crate) enum Job {
+    /// Makes or sends an image.
+    Image(ImageJob),
+    /// Anything else.
+    Errand(Errand),
+}
+
+/// Makes or sends an image.
+pub(crate) struct ImageJob {
     work: Work,
     files: ResultFiles,
     renderer: Arc<dyn Renderer>,
@@ -39,16 +48,16 @@ enum Work {
 impl Job {
     /// Why no namespace could be entered.
     pub(crate) fn note_isolation(&mut self, note: String) {
-        if let Work::Build(prepared) = &mut self.work {
+        if let Self::Image(ImageJob { work: Work::Build(prepared), .. }) = self {
             prepared.request.isolation_note = Some(note);
         }
     }
 
     /// The build that this is, when it is one: it may have to run something in namespaces.
     pub(crate) fn build(&self) -> Option<&BuildRequest> {
-        match &self.work {
-            Work::Build(prepared) => Some(&prepared.request),
-            Work::Push(_) => None,
+        match self {
+            Self::Image(ImageJob { work: Work::Build(prepared), .. }) => Some(&prepared.request),
+            Self::Image(ImageJob { work: Work::Push(_), .. }) | Self::Errand(_) => None,
         }
     }
 }
@@ -91,6 +100,12 @@ pub(crate) fn prepare(words: impl IntoIterator<Item = OsString>) -> Result<Job, 
                 job(Work::Push(Box::new(prepared)), None, &args.common, &environment)
             }
         }),
+        Command::Cache { command } => records::records(command, &environment).map(Job::Errand),
+        Command::Login(args) => sign_in::login(&args, &environment).map(Job::Errand),
+        Command::Logout(args) => match sign_in::logout(&args, &environment) {
+            Ok(said) => return Err(print(said.as_bytes())),
+            Err(failure) => Err(failure),
+        },
         Command::Version => {
             return Err(print(concat!("ocistage ", env!("CARGO_PKG_VERSION"), "\n").as_bytes()));
         }
@@ -142,10 +157,11 @@ fn job(
     let renderer = choose(common.progress, common.quiet, environment);
     // As in buildx, whoever asked for no progress wants the digest.
     let quiet = common.quiet || common.progress == Some(ProgressName::Quiet);
-    Ok(Job { work, files, renderer, quiet })
+    Ok(Job::Image(ImageJob { work, files, renderer, quiet }))
 }
 
-fn failed(failure: &Failure) -> ExitCode {
+/// Shows a failure; its exit status.
+pub(crate) fn failed(failure: &Failure) -> ExitCode {
     report::failure(failure);
     exit::code(failure.kind)
 }
@@ -161,7 +177,7 @@ fn refused_by_clap(error: &clap::Error) -> ExitCode {
 }
 
 /// Prints data. Whoever reads only the beginning of it has what they want.
-fn print(bytes: &[u8]) -> ExitCode {
+pub(crate) fn print(bytes: &[u8]) -> ExitCode {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -174,11 +190,18 @@ fn print(bytes: &[u8]) -> ExitCode {
 
 /// Does a job. Must be called in the runtime.
 pub(crate) async fn carry_out(job: Job, cancel: CancellationToken) -> ExitCode {
-    let Job { work, files, renderer, quiet } = job;
+    match job {
+        Job::Image(job) => carry_out_image(job, cancel).await,
+        Job::Errand(errand) => errand::carry_out(errand, cancel).await,
+    }
+}
+
+async fn carry_out_image(job: ImageJob, cancel: CancellationToken) -> ExitCode {
+    let ImageJob { work, files, renderer, quiet } = job;
     let tally = Arc::new(Tally::new(Arc::clone(&renderer)));
     let events: Arc<dyn EventSink> = Arc::clone(&tally) as Arc<dyn EventSink>;
-    if let Err(error) = interrupt::listen(cancel.clone(), Arc::clone(&events)) {
-        return failed(&Failure::new(ErrorKind::Environment, format!("cannot listen for signals: {error}")));
+    if let Err(failure) = listen(&cancel, &events) {
+        return failed(&failure);
     }
     let warn = |message: &String| events.event(&Event::Warning { message: message.clone() });
     let builder = Builder::new(cancel);
@@ -219,6 +242,12 @@ pub(crate) async fn carry_out(job: Job, cancel: CancellationToken) -> ExitCode {
         return failed(&failure);
     }
     if quiet { print(format!("{}\n", summary.digest).as_bytes()) } else { ExitCode::SUCCESS }
+}
+
+/// Has signals stop the work.
+pub(crate) fn listen(cancel: &CancellationToken, events: &Arc<dyn EventSink>) -> Result<(), Failure> {
+    interrupt::listen(cancel.clone(), Arc::clone(events))
+        .map_err(|error| Failure::new(ErrorKind::Environment, format!("cannot listen for signals: {error}")))
 }
 
 fn library_failed(error: &Error, tally: &Tally, renderer: &dyn Renderer) -> ExitCode {

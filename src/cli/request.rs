@@ -1,18 +1,17 @@
 //! What was typed becomes what is asked of the library.
 
+mod access;
 mod asked;
 mod push;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ocistage::oci::{Compression, Platform, Reference, RegistryHost};
-use ocistage::{
-    BackendChoice, BuildRequest, CacheRequest, ErrorKind, NetworkRequest, RegistryRequest, StateRequest,
-};
+use ocistage::{BackendChoice, BuildRequest, CacheRequest, NetworkRequest, StateRequest};
 
 use super::args::{
     BackendName, BuildArgs, BuildOptions, CallName, CommonOptions, CompressionName, NetworkName, PullPolicy,
@@ -23,6 +22,7 @@ use super::environment::Environment;
 use super::failure::{Failure, did_you_mean};
 use super::secret;
 use super::spool::Spool;
+pub(crate) use access::{access, insecure, secret_on_stdin, typed_secret};
 use asked::Asked;
 pub(crate) use push::{PushForm, push, push_form};
 
@@ -85,8 +85,12 @@ pub(crate) fn build(
         .iter()
         .map(|text| context::named(text))
         .collect::<Result<BTreeMap<_, _>, _>>()?;
-    let registries = registries(common, &asked, environment, &mut held)?;
-    let state = state(common, ephemeral, environment)?;
+    let targets = if asked.tags.is_empty() { hosts_of_caches(&cache) } else { hosts(&asked.tags) };
+    let mut registries = access(&common.access, &targets, environment, &mut held, &mut warnings)?;
+    if asked.insecure {
+        registries.insecure.extend(hosts(&asked.tags));
+    }
+    let state = state(common.state_dir.as_deref(), ephemeral, environment)?;
 
     let stdin = &mut Stdin { stream: streams.stdin, spool_dir: &environment.temporary_dir() };
     let opened = context::open(context, options.file.as_deref(), stdin)?;
@@ -353,53 +357,22 @@ fn extra_host(text: &str) -> Result<(String, String), Failure> {
     }
 }
 
-fn registries(
-    common: &CommonOptions,
-    asked: &Asked,
-    environment: &Environment,
-    held: &mut Vec<Spool>,
-) -> Result<RegistryRequest, Failure> {
-    if let Some(file) = &common.authfile
-        && let Err(error) = std::fs::metadata(file)
-    {
-        // The places that are looked in by themselves may be missing, a file that was named may not.
-        return Err(Failure::input(format!("--authfile `{}`: {}", file.display(), context::reason(&error))));
-    }
-    // Its value is the text of a config.json: GitLab's runners hand credentials over so.
-    let inline = match environment.filled("DOCKER_AUTH_CONFIG") {
-        Some(text) => {
-            let spool = Spool::of(&mut text.as_bytes(), &environment.temporary_dir()).map_err(|error| {
-                Failure::new(ErrorKind::Resources, format!("cannot keep DOCKER_AUTH_CONFIG: {error}"))
-            })?;
-            let path = spool.path();
-            held.push(spool);
-            Some(path)
-        }
-        None => None,
-    };
-    let mut insecure = Vec::new();
-    for host in &common.insecure {
-        insecure.push(
-            host.parse::<RegistryHost>().map_err(|error| Failure::input(format!("--insecure: {error}")))?,
-        );
-    }
-    if asked.insecure {
-        insecure.extend(asked.tags.iter().map(|tag| tag.repository.host().clone()));
-    }
-    Ok(RegistryRequest {
-        auth_files: environment.auth_files(common.authfile.as_deref(), inline),
-        helper_directories: environment.search_path(),
-        proxies: environment.proxies().map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect(),
-        insecure,
-    })
+/// The registries of some names.
+fn hosts(references: &[Reference]) -> BTreeSet<RegistryHost> {
+    references.iter().map(|reference| reference.repository.host().clone()).collect()
 }
 
-fn state(
-    common: &CommonOptions,
+/// The registry of the cache repository.
+fn hosts_of_caches(cache: &CacheRequest) -> BTreeSet<RegistryHost> {
+    cache.repository.iter().map(|repository| repository.host().clone()).collect()
+}
+
+/// Where state is kept. `explicit` is `--state-dir`.
+pub(crate) fn state(
+    explicit: Option<&Path>,
     ephemeral: bool,
     environment: &Environment,
 ) -> Result<StateRequest, Failure> {
-    let explicit = common.state_dir.as_deref();
     let dir = match (explicit, ephemeral) {
         // Nothing is kept, so no folder of ours is made in the home directory either.
         (None, true) => environment.temporary_dir(),

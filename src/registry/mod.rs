@@ -40,12 +40,12 @@ mod wire;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use auth::{Credential, FixedCredential};
-#[cfg(test)]
 pub(crate) use upload::BlobSource;
 
 pub(crate) use crate::http::Secret;
-pub(crate) use auth::{CredentialError, CredentialSource, DockerConfig, FirstOf};
+pub(crate) use auth::{
+    Credential, CredentialError, CredentialSource, DockerConfig, FirstOf, FixedCredential, sign_in, sign_out,
+};
 pub(crate) use client::{Registries, RegistrySettings};
 pub(crate) use error::{RegistryError, RegistryErrorKind};
 pub(crate) use reader::BlobReader;

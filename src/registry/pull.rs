@@ -14,7 +14,7 @@ use super::push::Presence;
 use super::{Registries, RegistryError, RegistryErrorKind};
 use crate::ctx::{Ctx, Event};
 use crate::http::{HttpError, Next, Origin, SafeUrl, is_transient};
-use crate::oci::{Descriptor, Digest, Repository};
+use crate::oci::{Descriptor, Digest, RegistryHost, Repository};
 
 /// What the specification asks registries to accept at least, and what they accept at most.
 pub(super) const MANIFEST_LIMIT: u64 = 4 << 20;
@@ -72,6 +72,7 @@ impl Registries {
     }
 
     /// Whether the registry says that `repository` has the blob.
+    #[cfg(test)]
     pub(crate) async fn has_blob(
         &self,
         ctx: &Ctx,
@@ -81,7 +82,7 @@ impl Registries {
         unless_cancelled(ctx, self.inner.has_blob(repository, digest, Scopes::pull(repository))).await
     }
 
-    /// Whether the blob's first byte can be read, which is more than [`Self::has_blob`] knows: registries
+    /// Whether the blob's first byte can be read, which is more than a HEAD knows: registries
     /// answer that from a memory that outlives the blob. What this run sent there or read there before is
     /// not asked for again.
     pub(crate) async fn is_readable(
@@ -103,6 +104,24 @@ impl Registries {
                 Err(error) => return Err(error),
             }
             Ok(true)
+        };
+        unless_cancelled(ctx, work).await
+    }
+
+    /// Whether the registry lets us in with the credential that we have for it.
+    pub(crate) async fn check_credential(&self, ctx: &Ctx, host: &RegistryHost) -> Result<(), RegistryError> {
+        let subject = format!("a sign-in to {host}");
+        // A name that credentials are looked up by; nothing of it is asked for.
+        let name: Repository = format!("{host}/sign-in").parse().map_err(|error| RegistryError::Refused {
+            subject: subject.clone(),
+            reason: format!("{error}"),
+        })?;
+        let work = async {
+            let mut url = self.inner.endpoint(&name).await?.base;
+            url.set_path("/v2/");
+            let call = Call::new(Method::GET, &name, &subject, url).scopes(Scopes::default());
+            let answer = self.inner.send(&call).await?;
+            if answer.status().is_success() { Ok(()) } else { Err(answer.into_error().await) }
         };
         unless_cancelled(ctx, work).await
     }

@@ -4,11 +4,13 @@
 
 mod bad_input;
 mod cache;
+mod cases;
 mod cli;
 mod examples;
 mod interrupt;
 mod push;
 mod readers;
+mod records;
 mod remote;
 mod rootless;
 mod run;

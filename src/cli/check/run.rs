@@ -164,3 +164,62 @@ fn status(report: &CheckReport) -> u8 {
         CheckVerdict::NotADockerfile => 2,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    fn checked(file: &[PathBuf], paths: &[PathBuf], format: CheckFormat) -> Result<(String, u8), Failure> {
+        let args = CheckArgs {
+            file: file.to_vec(),
+            build_arg: Vec::new(),
+            target: None,
+            format,
+            ast: false,
+            paths: paths.to_vec(),
+        };
+        let answer = check(&args, &Environment::default())?;
+        Ok((String::from_utf8(answer.bytes).unwrap(), answer.status))
+    }
+
+    #[test]
+    fn a_path_is_a_context_or_a_dockerfile() {
+        let folder = folder(&[("Containerfile", "FROM scratch\nWORKDIR a"), ("other", "FROM scratch\nNO")]);
+        let (text, status) = checked(&[], &[folder.path().to_owned()], CheckFormat::Text).unwrap();
+        assert!(status == 0 && text.contains("WorkdirRelativePath"), "{text}");
+        let (text, status) = checked(&[], &[folder.path().join("other")], CheckFormat::Text).unwrap();
+        assert!(status == 2 && text.contains("unknown-instruction"), "{text}");
+        let missing = checked(&[], &[folder.path().join("none")], CheckFormat::Text);
+        assert_eq!(missing.unwrap_err().kind, ocistage::ErrorKind::Input);
+    }
+
+    #[test]
+    fn several_files_have_the_status_of_the_worst() {
+        let folder = folder(&[("a", "FROM scratch"), ("b", "# check=error=true\nFROM scratch\nWORKDIR a")]);
+        let files = [PathBuf::from("a"), PathBuf::from("b")];
+        let (text, status) = checked(&files, &[folder.path().to_owned()], CheckFormat::Text).unwrap();
+        assert!(status == 1 && text.ends_with("2 files: 1 error\n"), "{text}");
+    }
+
+    #[test]
+    fn the_ignore_file_beside_the_dockerfile_counts_before_the_context_s() {
+        let text = "FROM scratch\nCOPY a b /d/";
+        let mut files = vec![("Dockerfile", text), (".dockerignore", "a")];
+        let shown = |files: &[(&str, &str)]| {
+            let folder = folder(files);
+            checked(&[], &[folder.path().to_owned()], CheckFormat::Json).unwrap().0
+        };
+        assert!(shown(&files).contains("COPY of `a`"));
+        files.push(("Dockerfile.dockerignore", "b"));
+        let both = shown(&files);
+        assert!(both.contains("COPY of `b`") && !both.contains("COPY of `a`"), "{both}");
+    }
+}

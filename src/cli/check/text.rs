@@ -56,7 +56,7 @@ mod tests {
         assert!(shown.ends_with("\n\nDockerfile: 1 error, 1 warning\n"), "{shown}");
         assert!(!shown.contains('\x1b'), "{shown}");
         let clean = check(&CheckRequest::new(Source::new("f", "FROM scratch")));
-        assert_eq!(reports(&[clean.clone()]), "f: no findings\n");
+        assert_eq!(reports(std::slice::from_ref(&clean)), "f: no findings\n");
         assert_eq!(reports(&[clean.clone(), clean]), "2 files: no findings\n");
     }
 }

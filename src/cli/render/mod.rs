@@ -28,5 +28,5 @@ pub(crate) use rawjson::RawJson;
 pub(crate) use renderer::{Renderer, choose};
 pub(crate) use summary::Summary;
 pub(crate) use tally::Tally;
-pub(crate) use text::{coloured, visible};
+pub(crate) use text::{coloured, size, visible};
 pub(crate) use tty::Tty;

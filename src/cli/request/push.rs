@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use ocistage::oci::Reference;
 use ocistage::{ImageSource, PushRequest};
 
-use super::asked::Asked;
-use super::{Prepared, context_operand, reference, registries, state};
+use super::{Prepared, access, context_operand, hosts, reference, state};
 use crate::cli::args::{CommonOptions, PushArgs};
 use crate::cli::context;
 use crate::cli::environment::Environment;
@@ -119,13 +118,12 @@ pub(crate) fn push(
         }
     }
     let mut held = Vec::new();
-    let registries = registries(common, &Asked::default(), environment, &mut held)?;
+    let mut warnings = Vec::new();
+    let own_name: Option<Reference> = if image.is_none() { source.parse().ok() } else { None };
+    let targets = if references.is_empty() { hosts(own_name.as_slice()) } else { hosts(&references) };
+    let registries = access(&common.access, &targets, environment, &mut held, &mut warnings)?;
     // Sending a file keeps nothing; a stored image is read where the store is.
-    let state = state(common, image.is_some(), environment)?;
+    let state = state(common.state_dir.as_deref(), image.is_some(), environment)?;
     let source = image.unwrap_or_else(|| ImageSource::Stored(source.to_owned()));
-    Ok(Prepared {
-        request: PushRequest { source, references, registries, state },
-        held,
-        warnings: Vec::new(),
-    })
+    Ok(Prepared { request: PushRequest { source, references, registries, state }, held, warnings })
 }

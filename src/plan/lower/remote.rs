@@ -197,6 +197,7 @@ mod tests {
         assert_eq!(git.reference.as_deref(), Some("refs/tags/v1"));
         assert_eq!(git.subdir.as_deref(), Some("a b"));
         assert_eq!((git.checksum.as_deref(), git.keep_git_dir), (Some("0123456"), Some(true)));
+        assert_eq!(git.submodules, Some(false));
         for wrong in ["https://h/x.git?x=1", "https://h/x.git?ref=a#b", "https://h/x.git#a:../b"] {
             assert!(remote(wrong).is_err(), "{wrong}");
         }

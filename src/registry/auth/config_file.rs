@@ -17,9 +17,9 @@ use crate::http::Secret;
 use crate::oci::Repository;
 
 /// The key under which docker keeps Docker Hub's credential, in files and helpers.
-const HUB_KEY: &str = "https://index.docker.io/v1/";
+pub(super) const HUB_KEY: &str = "https://index.docker.io/v1/";
 /// Much more than any real file.
-const FILE_LIMIT: u64 = 4 << 20;
+pub(super) const FILE_LIMIT: u64 = 4 << 20;
 
 /// Credentials of a docker config file.
 #[derive(Clone, Debug, Default)]
@@ -189,7 +189,7 @@ fn basic(username: &str, password: &str) -> Credential {
 }
 
 /// `https://host/v1/` → `host`; the names of Docker Hub → `docker.io`. The host's case does not matter.
-fn normalise(key: &str) -> String {
+pub(super) fn normalise(key: &str) -> String {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let bare = bare.trim_end_matches('/');
     let is_url = bare.len() + 1 < key.len();

@@ -39,6 +39,14 @@ pub(crate) enum CredentialError {
         /// The system's words.
         reason: String,
     },
+    /// A file can not be changed.
+    #[error("cannot keep credentials in {path}: {reason}", path = .path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
     /// A file is not what it should be.
     #[error("{origin} is not a docker config file: {reason}")]
     Malformed {

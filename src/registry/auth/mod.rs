@@ -14,6 +14,7 @@ mod authenticator;
 mod challenge;
 mod config_file;
 mod credential;
+mod edit;
 mod helper;
 mod realm;
 mod scope;
@@ -25,4 +26,5 @@ pub(crate) use config_file::DockerConfig;
 pub(crate) use credential::{
     Anonymous, Credential, CredentialError, CredentialSource, FirstOf, FixedCredential,
 };
+pub(crate) use edit::{sign_in, sign_out};
 pub(crate) use scope::Scopes;

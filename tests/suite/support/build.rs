@@ -7,7 +7,7 @@
 use super::{Image, Registry, Scratch, is_root, repository, user, which};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -76,6 +76,54 @@ impl Build {
         } else {
             build
         }
+    }
+
+    /// Builds a case of `testdata/build`: its `Dockerfile` with its `options` over a copy of its `context`, in which its
+    /// script `prepare` has made what version control does not keep.
+    pub(crate) fn case(folder: &Path, registry: &Registry) -> Self {
+        let build = Self { context: true, ..Self::command(&["build"]) };
+        if folder.join("context").is_dir() {
+            build.scratch.copy(&folder.join("context"), "context");
+        }
+        let context = build.folder();
+        if folder.join("prepare").exists() {
+            let done =
+                Command::new("sh").args(["-e"]).arg(folder.join("prepare")).current_dir(&context).status();
+            assert!(done.is_ok_and(|status| status.success()), "{}/prepare failed", folder.display());
+        }
+        let options = fs::read_to_string(folder.join("options")).unwrap_or_default();
+        let build = options.lines().fold(build, Build::flag);
+        let build = build.build_arg("BASE", &registry.at("base/busybox:1"));
+        build.option("--file", folder.join("Dockerfile").to_str().unwrap())
+    }
+
+    /// Builds the same with buildah, whose storage is to be in `store`, and reads what it made; its errors when it failed.
+    pub(crate) fn with_buildah(&self, store: &Path) -> Result<Image, String> {
+        let scratch = Scratch::new();
+        let name = scratch.path().file_name().unwrap().to_string_lossy().to_lowercase();
+        let at = |name: &str| store.join(name).display().to_string();
+        let run = |words: &[&OsStr]| {
+            let done = Command::new("buildah")
+                .args(["--root", &at("root"), "--runroot", &at("run")])
+                .args(words)
+                .env("TMPDIR", scratch.path())
+                .stdin(Stdio::null())
+                .output()
+                .expect("start buildah");
+            let said = || String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+            if done.status.success() { Ok(()) } else { Err(said()) }
+        };
+        let how =
+            ["build", "--isolation=chroot", "--layers=false", "--identity-label=false", "--format=docker"];
+        let more = ["--tls-verify=false", "--tag", &name];
+        let mut words: Vec<&OsStr> = how.iter().chain(&more).map(OsStr::new).collect();
+        words.extend(self.arguments.iter().map(OsString::as_os_str));
+        let context = self.folder();
+        words.push(context.as_os_str());
+        run(&words)?;
+        let image = scratch.path().join("image");
+        run(&["push", &name, &format!("dir:{}", image.display())].map(OsStr::new))?;
+        Ok(Image::open_folder(&image))
     }
 
     /// `ocistage push` in place of `ocistage build`.

@@ -48,9 +48,20 @@ impl Image {
             name.is_none_or(|name| found["annotations"]["org.opencontainers.image.ref.name"] == name)
         });
         let digest = text(&chosen.unwrap_or_else(|| panic!("no image {name:?} in {index}"))["digest"]);
-        let manifest: Value = serde_json::from_slice(&blob(layout, &digest)).unwrap();
-        let config: Value =
-            serde_json::from_slice(&blob(layout, &text(&manifest["config"]["digest"]))).unwrap();
+        Self::read(&blob(layout, &digest), |digest| blob(layout, digest))
+    }
+
+    /// An image in a folder of the `dir:` transport, as buildah writes it: `manifest.json`, and blobs by their digits.
+    pub(crate) fn open_folder(folder: &Path) -> Self {
+        Self::read(&fs::read(folder.join("manifest.json")).unwrap(), |digest| {
+            fs::read(folder.join(digest.trim_start_matches("sha256:"))).unwrap()
+        })
+    }
+
+    fn read(manifest: &[u8], blob: impl Fn(&str) -> Vec<u8>) -> Self {
+        let digest = sha256(manifest);
+        let manifest: Value = serde_json::from_slice(manifest).unwrap();
+        let config: Value = serde_json::from_slice(&blob(&text(&manifest["config"]["digest"]))).unwrap();
         let (mut layers, mut tree) = (Vec::new(), BTreeMap::new());
         let mut times = BTreeMap::new();
         let descriptors = manifest["layers"].as_array().unwrap();
@@ -60,7 +71,7 @@ impl Image {
             config["history"].as_array().unwrap().iter().filter(|entry| entry["empty_layer"] != true).count();
         assert_eq!(made, diff_ids.len(), "history entries with a layer, and diff ids");
         for (descriptor, diff_id) in descriptors.iter().zip(diff_ids) {
-            let packed = blob(layout, &text(&descriptor["digest"]));
+            let packed = blob(&text(&descriptor["digest"]));
             assert_eq!(descriptor["size"], packed.len(), "size of a layer");
             let mut tar = Vec::new();
             GzDecoder::new(&*packed).read_to_end(&mut tar).expect("a layer is one gzip member");

@@ -18,7 +18,7 @@ mod world;
 pub(crate) use base::{bases, busybox, debian, plain, which};
 pub(crate) use build::{Build, Outcome, Running};
 pub(crate) use files::Files;
-pub(crate) use image::Image;
+pub(crate) use image::{Image, Node};
 pub(crate) use layout::{Entry, Layout, NewImage, sha256};
 pub(crate) use proxy::{Exchange, Fault, Proxy};
 pub(crate) use registry::Registry;
