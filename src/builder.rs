@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::build::{
     BaseImage, BuildError, Contexts, Counts, Fetcher, LayerStore, Preflight, Remotes, Resolver, Runner,
     Running, Scratch, SecretSource, Session, SessionSettings, assemble, build_key, built_anew, definitions,
-    record_stages, recorded_image,
+    record_stages, recorded_image, without_absent,
 };
 use crate::cache::{CacheKey, Record, RecordBlob, RecordName};
 use crate::check::{is_of_a_rule, judged};
@@ -187,7 +187,9 @@ impl Builder {
         jobs: usize,
         (setup, scratch, fetcher, opened): (Setup, Arc<Scratch>, Fetcher, Opened),
     ) -> Result<BuildReport, Error> {
-        let (plan, images) = plan(ctx, request, &opened.dockerfile, &setup).await?;
+        let (mut plan, images) = plan(ctx, request, &opened.dockerfile, &setup).await?;
+        let secrets = secrets(request);
+        without_absent(&mut plan, &secrets, &request.ssh);
         let threads = NonZero::new(jobs).unwrap_or(NonZero::<usize>::MIN);
         let network = network(request.network);
         let mut places = contexts::named(ctx, request, &plan, &fetcher, &scratch).await?;
@@ -225,7 +227,7 @@ impl Builder {
             no_cache_stages: request.cache.disabled_stages.iter().map(|name| name.to_lowercase()).collect(),
             network,
             mounts,
-            secrets: secrets(request),
+            secrets,
             agents: request.ssh.clone(),
             extra_hosts: request.extra_hosts.clone(),
         };

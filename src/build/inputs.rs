@@ -50,8 +50,10 @@ struct ReadContext {
     _checkout: Option<Arc<Checkout>>,
 }
 
-/// Names of ignore files in a context's root, in order of precedence.
+/// Names of ignore files in the root of the build's own context, in order of precedence.
 const IGNORE_FILES: [&str; 2] = [".containerignore", ".dockerignore"];
+/// The same of a named context: as in BuildKit, which knows the second name only.
+const NAMED_IGNORE_FILES: [&str; 1] = [".dockerignore"];
 /// Largest ignore file that is read, in bytes.
 const IGNORE_LIMIT: u64 = 16 << 20;
 
@@ -93,7 +95,8 @@ impl Contexts {
                 ContextPlace::Directory(path, ignore_files) => {
                     let root =
                         Arc::new(Root::open(path).map_err(|error| BuildError::Context(error.to_string()))?);
-                    let ignore = ignore_rules(&root, ignore_files)?;
+                    let in_root = if name.is_some() { &NAMED_IGNORE_FILES[..] } else { &IGNORE_FILES };
+                    let ignore = ignore_rules(&root, ignore_files, in_root)?;
                     let patterns: Vec<&SourcePattern> = patterns.iter().collect();
                     let tree = walk(&root, &ignore, &patterns)
                         .map_err(|error| BuildError::Context(error.to_string()))?;
@@ -295,9 +298,9 @@ fn shown(name: Option<&str>, place: &ContextPlace) -> String {
     }
 }
 
-/// The rules of the first ignore file that exists: those given, which may lie anywhere, then those of the
-/// context's root.
-fn ignore_rules(root: &Root, files: &[PathBuf]) -> Result<IgnoreFile, BuildError> {
+/// The rules of the first ignore file that exists: `files`, which may lie anywhere, then those of the context's
+/// root that have one of `names`.
+fn ignore_rules(root: &Root, files: &[PathBuf], names: &[&str]) -> Result<IgnoreFile, BuildError> {
     for path in files {
         match std::fs::read(path) {
             Ok(text) => return parse_rules(&path.display().to_string(), &text),
@@ -305,7 +308,7 @@ fn ignore_rules(root: &Root, files: &[PathBuf]) -> Result<IgnoreFile, BuildError
             Err(error) => return Err(BuildError::Context(format!("read {}: {error}", path.display()))),
         }
     }
-    for name in IGNORE_FILES {
+    for name in names {
         let text = root
             .read(&ImagePath::clamped(name), IGNORE_LIMIT)
             .map_err(|error| BuildError::Context(error.to_string()))?;

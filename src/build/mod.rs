@@ -34,6 +34,7 @@ pub(crate) use assemble::assemble;
 pub(crate) use error::BuildError;
 pub(crate) use inputs::{ContextPlace, Contexts, read_download};
 pub(crate) use layers::{LayerStore, Unpacking};
+pub(crate) use mounts::without_absent;
 pub(crate) use preflight::Preflight;
 pub(crate) use probe::definitions;
 pub(crate) use remotes::{Fetcher, Remotes};

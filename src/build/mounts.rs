@@ -5,6 +5,7 @@
 //! What a command writes to a bind mount is forgotten; what it writes to a cache mount stays in the state
 //! directory and is never part of a layer.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ use crate::context::Selected;
 use crate::dockerfile::{MountKind, RunMount as Planned, Sharing};
 use crate::layer::{PackOptions, pack};
 use crate::oci::Compression;
-use crate::plan::{FileOrigin, RunOp, Step};
+use crate::plan::{FileOrigin, Op, Plan, RunOp, Step};
 use crate::run::RunMount;
 use crate::tree::Tree;
 
@@ -50,7 +51,7 @@ pub(super) struct Mounted {
 pub(super) fn definition_inputs<'a>(
     op: &'a RunOp,
     selected: &'a [Vec<Selected<'a>>],
-    images: &std::collections::BTreeMap<crate::plan::ImageKey, BaseImage>,
+    images: &BTreeMap<crate::plan::ImageKey, BaseImage>,
     definitions: &Definitions,
 ) -> Vec<MountInput<'a>> {
     let read = |(mount, matches): (&'a (Planned, FileOrigin), &'a Vec<Selected<'a>>)| {
@@ -70,6 +71,28 @@ pub(super) fn reads(mount: &Planned) -> bool {
         MountKind::Bind => true,
         MountKind::Cache => mount.from.as_deref().is_some_and(|from| !from.is_empty()),
         MountKind::Tmpfs | MountKind::Secret | MountKind::Ssh => false,
+    }
+}
+
+/// Take optional secrets and agents that were not given out of the plan: a command that runs without one is
+/// another command. A required one stays, so that a recorded step still serves where nobody has the secret.
+pub(crate) fn without_absent(
+    plan: &mut Plan,
+    secrets: &BTreeMap<String, SecretSource>,
+    agents: &BTreeMap<String, PathBuf>,
+) {
+    let is_there = |mount: &Planned| {
+        let id = mount.id.as_deref().unwrap_or_default();
+        match mount.kind {
+            MountKind::Secret => mount.required || secrets.contains_key(id),
+            MountKind::Ssh => mount.required || agents.contains_key(id),
+            MountKind::Bind | MountKind::Cache | MountKind::Tmpfs => true,
+        }
+    };
+    for step in plan.stages.values_mut().flat_map(|stage| &mut stage.steps) {
+        if let Op::Run(op) = &mut step.op {
+            op.mounts.retain(|(mount, _)| is_there(mount));
+        }
     }
 }
 

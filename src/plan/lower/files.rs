@@ -6,7 +6,7 @@ use crate::plan::scan::Sourced;
 use crate::text::{Diagnostic, without_userinfo};
 
 use super::Lowering;
-use super::remote::{Remote, remote, shown};
+use super::remote::{Remote, remote};
 
 impl Lowering<'_> {
     pub(super) fn copy(&mut self, copy: &CopyArgs, sourced: &Sourced) -> (Op, String) {
@@ -15,8 +15,10 @@ impl Lowering<'_> {
         op.parents = copy.parents;
         for (path, word) in paths(&op, &copy.files) {
             if remote(path) != Ok(None) {
-                let finding =
-                    Diagnostic::error("remote-copy", format!("COPY can not fetch `{}`", shown(path)));
+                let finding = Diagnostic::error(
+                    "remote-copy",
+                    format!("COPY can not fetch `{}`", without_userinfo(path)),
+                );
                 self.diagnostics.push(finding.at(word.span).help("ADD can"));
             }
         }
@@ -49,7 +51,7 @@ impl Lowering<'_> {
         let found = match remote(path) {
             Ok(found) => found?,
             Err(error) => {
-                self.refuse("bad-source", &format!("`{}`: {error}", shown(path)), word);
+                self.refuse("bad-source", &format!("`{}`: {error}", without_userinfo(path)), word);
                 return None;
             }
         };
@@ -58,7 +60,7 @@ impl Lowering<'_> {
             Remote::Git(_) => ("a git repository", self.settings.remotes.git),
         };
         if !supported {
-            let message = format!("ADD from {kind} is not supported yet: `{}`", shown(path));
+            let message = format!("ADD from {kind} is not supported yet: `{}`", without_userinfo(path));
             let finding = Diagnostic::error("unsupported-add", message).at(word.span);
             self.diagnostics.push(finding.help("download it in a RUN, or before the build"));
         }

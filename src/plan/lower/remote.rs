@@ -52,18 +52,6 @@ pub(crate) fn remote(source: &str) -> Result<Option<Remote>, String> {
     Ok(None)
 }
 
-/// An address as others may see it: without the password of its user.
-pub(super) fn shown(address: &str) -> String {
-    let hidden = || {
-        let (scheme, rest) = address.split_once("://")?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (login, host) = rest[..end].rsplit_once('@')?;
-        let (user, _) = login.split_once(':')?;
-        Some(format!("{scheme}://{user}:xxxxx@{host}{}", &rest[end..]))
-    };
-    hidden().unwrap_or_else(|| address.to_owned())
-}
-
 /// `git@github.com:owner/repo`
 fn is_scp(source: &str) -> bool {
     let is_name = |text: &str| {
@@ -189,14 +177,6 @@ mod tests {
         }
         for git in ["git://h/x", "ssh://git@h/x", "git@h:x/y.git", "https://h/x.git", "http://h/x.git#v1"] {
             assert!(matches!(remote(git), Ok(Some(Remote::Git(_)))), "{git}");
-        }
-    }
-
-    #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(shown("https://me:secret@h/x@y?z"), "https://me:xxxxx@h/x@y?z");
-        for plain in ["https://h/a:b@c", "https://me@h/x", "git@h:x", "a:b@c"] {
-            assert_eq!(shown(plain), plain);
         }
     }
 
