@@ -68,8 +68,9 @@ pub(crate) async fn open(
         (DockerfileRequest::Text(source), _) => source.clone(),
         (DockerfileRequest::Remote(url), _) => {
             let source = UrlSource::parse(url, None).map_err(refused)?;
-            let download = fetcher.download(ctx, &source).await.map_err(refused)?;
-            text(&source.name(), &download.whole.content)?
+            let name = source.name();
+            let download = fetcher.download(ctx, source).await.map_err(refused)?;
+            text(&name, &download.whole.content)?
         }
         (DockerfileRequest::InContext(None), Some(text)) => text,
         (DockerfileRequest::InContext(Some(file)), Some(_)) => {
@@ -102,7 +103,7 @@ pub(crate) async fn named(
                 NamedContext::Directory(path) => ContextPlace::Directory(path.clone(), Vec::new()),
                 NamedContext::Remote(at) => match address(at)? {
                     Address::Repository(source) => {
-                        let checkout = fetcher.check_out(ctx, &source).await.map_err(refused)?;
+                        let checkout = fetcher.check_out(ctx, source).await.map_err(refused)?;
                         ContextPlace::Checkout(Arc::new(checkout))
                     }
                     Address::File(source) => {
@@ -133,7 +134,7 @@ pub(crate) fn substitutes(request: &BuildRequest) -> BTreeMap<String, Substitute
 async fn main(ctx: &Ctx, at: &str, fetcher: &Fetcher, scratch: &Arc<Scratch>) -> Result<Main, Error> {
     Ok(match address(at)? {
         Address::Repository(source) => {
-            let checkout = fetcher.check_out(ctx, &source).await.map_err(refused)?;
+            let checkout = fetcher.check_out(ctx, source).await.map_err(refused)?;
             Main { place: ContextPlace::Checkout(Arc::new(checkout)), text: None }
         }
         Address::File(source) => {
@@ -151,8 +152,8 @@ async fn file(
     fetcher: &Fetcher,
     scratch: &Arc<Scratch>,
 ) -> Result<(Tree, bool), Error> {
-    let download = fetcher.download(ctx, source).await.map_err(refused)?;
     let (name, scratch) = (source.shown(), Arc::clone(scratch));
+    let download = fetcher.download(ctx, source.clone()).await.map_err(refused)?;
     Ok(ctx.blocking(move || read_download(&download, &name, &scratch)).await?)
 }
 

@@ -200,6 +200,10 @@ pub struct CacheRequest {
     pub from: Vec<CachePlace>,
     /// `--cache-to`: written only.
     pub to: Vec<CachePlace>,
+    /// `--cache-ttl`: records that are older are misses.
+    pub ttl: Option<Duration>,
+    /// `--cache-write never`: nothing is written.
+    pub read_only: bool,
     /// `--no-cache`: nothing is looked up.
     pub disabled: bool,
     /// `--no-cache-filter`: stages whose steps are not looked up.

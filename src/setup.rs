@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::blob::{Layout, Verified};
 use crate::build::{BuildError, Choose, Fetcher, Scratch, Session, Unpacking};
 use crate::cache::{CacheBackend, Caches, FolderCache, RepositoryCache, SHARED_PREFIX};
-use crate::context::{Downloader, Git};
+use crate::context::{Downloader, Git, RemoteSecrets};
 use crate::ctx::Ctx;
 use crate::error::{Error, ErrorKind};
 use crate::http::{Client, ClientSettings, ProxySettings};
@@ -22,7 +22,9 @@ use crate::registry::{
     Credential, CredentialSource, DockerConfig, FirstOf, FixedCredential, Registries, RegistrySettings,
     Secret,
 };
-use crate::request::{BuildRequest, CachePlace, OutputRequest, RegistryRequest, SignIn, StateRequest};
+use crate::request::{
+    BuildRequest, CachePlace, OutputRequest, RegistryRequest, SecretRequest, SignIn, StateRequest,
+};
 use crate::run::{BackendChoice, select};
 
 /// Names in the state directory.
@@ -74,8 +76,8 @@ impl Setup {
 
     /// Where the blobs of new layers are written: the local cache itself where there is one.
     pub(crate) fn blobs(&self, request: &BuildRequest, scratch: &Scratch) -> Result<Layout, BuildError> {
-        let path =
-            if self.caches_locally(request) { cache_path(&self.state) } else { scratch.path().join("blobs") };
+        let kept = self.caches_locally(request) && !request.cache.read_only;
+        let path = if kept { cache_path(&self.state) } else { scratch.path().join("blobs") };
         Ok(Layout::create(path)?)
     }
 
@@ -107,7 +109,11 @@ impl Setup {
             readers.push(Arc::clone(&backend));
             writers.push(backend);
         }
-        Ok(Caches::new(readers, writers))
+        if request.cache.read_only {
+            writers.clear();
+        }
+        let ttl = request.cache.ttl.map(|ttl| i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX));
+        Ok(Caches::new(readers, writers, ttl))
     }
 
     fn place(
@@ -148,6 +154,7 @@ impl Setup {
             downloader: Downloader::new(client, scratch.path().to_owned(), memory),
             git: Git::new(request.git_environment.clone()),
             directory: scratch.path().to_owned(),
+            secrets: remote_secrets(request)?,
         })
     }
 
@@ -176,6 +183,21 @@ pub(crate) fn cache_path(state: &StateRequest) -> PathBuf {
 /// Where temporary directories are made. With nothing to keep, the state directory is one itself.
 pub(crate) fn temporary(state: &StateRequest) -> PathBuf {
     if state.ephemeral { state.dir.clone() } else { state.dir.join(TEMPORARY) }
+}
+
+/// The secrets of a request that speak for it at other servers.
+fn remote_secrets(request: &BuildRequest) -> Result<RemoteSecrets, Error> {
+    let secrets = request.secrets.iter().filter(|(name, _)| RemoteSecrets::is_one(name));
+    let values = secrets.map(|(name, secret)| {
+        let failed = |why: String| Error::new(ErrorKind::Input, format!("secret `{name}`: {why}"));
+        let bytes = match secret {
+            SecretRequest::File(path) => std::fs::read(path).map_err(|error| failed(error.to_string()))?,
+            SecretRequest::Value(value) => value.clone(),
+        };
+        let value = String::from_utf8(bytes).map_err(|_| failed("it is no text".to_owned()))?;
+        Ok((name.clone(), value))
+    });
+    Ok(RemoteSecrets::new(values.collect::<Result<Vec<_>, Error>>()?))
 }
 
 fn proxies(request: &RegistryRequest) -> ProxySettings {

@@ -7,8 +7,8 @@ use futures_util::future::{join_all, try_join_all};
 use tokio::sync::OnceCell;
 
 use crate::context::{
-    Checkout, Commit, Download, Downloader, Git, GitAsked, GitSource, RemoteError, SourcePattern, UrlSource,
-    open_archive, read_archive,
+    Checkout, Commit, Download, Downloader, Git, GitAsked, GitSource, RemoteError, RemoteSecrets,
+    SourcePattern, UrlSource, open_archive, read_archive,
 };
 use crate::ctx::{Ctx, Event};
 use crate::oci::Digest;
@@ -29,6 +29,8 @@ pub(crate) struct Fetcher {
     pub(crate) git: Git,
     /// Where to.
     pub(crate) directory: PathBuf,
+    /// What is said to whom.
+    pub(crate) secrets: RemoteSecrets,
 }
 
 /// The remote sources of a plan.
@@ -55,9 +57,10 @@ pub(super) enum Fetched {
 
 impl Fetcher {
     /// A commit of a repository, checked out.
-    pub(crate) async fn check_out(&self, ctx: &Ctx, source: &GitSource) -> Result<Checkout, RemoteError> {
-        let commit = self.git.resolve(ctx, source).await?;
-        self.checked_out(ctx, source, &commit).await
+    pub(crate) async fn check_out(&self, ctx: &Ctx, source: GitSource) -> Result<Checkout, RemoteError> {
+        let source = source.with_secrets(&self.secrets);
+        let commit = self.git.resolve(ctx, &source).await?;
+        self.checked_out(ctx, &source, &commit).await
     }
 
     async fn checked_out(
@@ -72,13 +75,14 @@ impl Fetcher {
     }
 
     /// A file, whatever it is.
-    pub(crate) async fn download(&self, ctx: &Ctx, source: &UrlSource) -> Result<Download, RemoteError> {
-        let identity = self.downloader.identify(ctx, source).await?;
+    pub(crate) async fn download(&self, ctx: &Ctx, source: UrlSource) -> Result<Download, RemoteError> {
+        let source = source.with_secrets(&self.secrets);
+        let identity = self.downloader.identify(ctx, &source).await?;
         let download = match identity.download {
             Some(download) => download,
-            None => self.downloader.fetch(ctx, source, identity.digest).await?,
+            None => self.downloader.fetch(ctx, &source, identity.digest).await?,
         };
-        downloaded(ctx, source, &download);
+        downloaded(ctx, &source, &download);
         Ok(download)
     }
 }
@@ -205,12 +209,12 @@ impl Known {
                     keep_git_dir: *keep_git_dir,
                     no_submodules: !submodules,
                 };
-                let source = GitSource::new(remote, asked)?;
+                let source = GitSource::new(remote, asked)?.with_secrets(&fetcher.secrets);
                 let commit = fetcher.git.resolve(ctx, &source).await?;
                 Ok(Self::Commit { source, commit, checkout: OnceCell::new() })
             }
             FileSource::Url { url, checksum, .. } => {
-                let source = UrlSource::parse(url, checksum.as_deref())?;
+                let source = UrlSource::parse(url, checksum.as_deref())?.with_secrets(&fetcher.secrets);
                 let identity = fetcher.downloader.identify(ctx, &source).await?;
                 if let Some(download) = &identity.download {
                     downloaded(ctx, &source, download);

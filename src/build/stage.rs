@@ -144,6 +144,10 @@ fn serves(step: &Step, hit: &Hit, progress: &Progress) -> bool {
     linked || hit.record.parent == progress.chain()
 }
 
+fn is_expired(session: &Session, hit: &Hit) -> bool {
+    session.caches.is_expired(Some(hit.record.recorded))
+}
+
 /// Look for a record by what was found under the definition key, then by the content key.
 async fn look(
     session: &Arc<Session>,
@@ -157,10 +161,12 @@ async fn look(
     let looked_up = session.looks_up(plan);
     let mut reason = match (&found, looked_up) {
         (_, false) => MissReason::CacheDisabled,
+        (Some(hit), _) if is_expired(session, hit) => MissReason::Expired,
         (Some(_), _) => MissReason::OtherParent,
         (None, _) => MissReason::NotRecorded,
     };
-    if let Some(hit) = found.filter(|hit| serves(step, hit, progress)) {
+    let serves = |hit: &Hit, progress: &Progress| serves(step, hit, progress) && !is_expired(session, hit);
+    if let Some(hit) = found.filter(|hit| serves(hit, progress)) {
         return Ok(Look::Found(Box::new(hit)));
     }
     if !definition.fed[step.id.index] {
@@ -168,12 +174,12 @@ async fn look(
     }
     let content = content_key(session, plan, step, progress).await?;
     if looked_up && let Some(hit) = find(session, content).await {
-        if serves(step, &hit, progress) {
+        if serves(&hit, progress) {
             // The next build with the same definition need not look at contents.
             record(session, &[key], hit.record.clone(), hit.layer.as_ref(), false);
             return Ok(Look::Found(Box::new(hit)));
         }
-        reason = MissReason::OtherParent;
+        reason = if is_expired(session, &hit) { MissReason::Expired } else { MissReason::OtherParent };
     }
     Ok(Look::Missed { keys: vec![key, content], reason })
 }
@@ -346,6 +352,10 @@ pub(crate) async fn recorded_image(
     let manifest = found.manifest.value();
     let bytes = found.blob(&session.ctx, &manifest.config, LIMIT).await.ok()?;
     let config: Document<ImageConfig> = Document::parse(&manifest.config.media_type, bytes).ok()?;
+    let created = config.value().created.as_deref().and_then(seconds_of);
+    if session.caches.is_expired(created) {
+        return None;
+    }
     let diff_ids = &config.value().rootfs.diff_ids;
     if diff_ids.len() != manifest.layers.len() {
         return None;
@@ -356,11 +366,7 @@ pub(crate) async fn recorded_image(
         let home = found.home(descriptor).or_else(|| bases.get(&descriptor.digest).cloned())?;
         layers.push(Layer { diff_id: *diff_id, descriptor: descriptor.clone(), home });
     }
-    let image = StageImage {
-        layers,
-        history: config.value().history.clone(),
-        created: config.value().created.as_deref().and_then(seconds_of),
-    };
+    let image = StageImage { layers, history: config.value().history.clone(), created };
     Some((config, image))
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::{BoxFuture, join_all};
 
-use crate::ctx::Ctx;
+use crate::ctx::{Ctx, now};
 use crate::layer::BlobHome;
 use crate::oci::{Descriptor, Document, Manifest};
 
@@ -87,12 +87,25 @@ pub(crate) struct Caches {
     /// Caches that failed, by name and by what failed; each is reported once and left alone in this build. A
     /// cache that may not be written can still be read.
     failed: Arc<Mutex<BTreeSet<(String, Way)>>>,
+    /// Older records are misses, in seconds.
+    ttl: Option<i64>,
 }
 
 impl Caches {
-    /// Look up in `readers` in their order, write to all `writers`.
-    pub(crate) fn new(readers: Vec<Arc<dyn CacheBackend>>, writers: Vec<Arc<dyn CacheBackend>>) -> Self {
-        Self { readers, writers, failed: Arc::default() }
+    /// Look up in `readers` in their order, write to all `writers`. Records older than `ttl` seconds serve
+    /// nobody.
+    pub(crate) fn new(
+        readers: Vec<Arc<dyn CacheBackend>>,
+        writers: Vec<Arc<dyn CacheBackend>>,
+        ttl: Option<i64>,
+    ) -> Self {
+        Self { readers, writers, failed: Arc::default(), ttl }
+    }
+
+    /// Whether a record is too old to serve. Of an image `time` is when its newest part was made, which is
+    /// never later than its recording: an image that is young by it is a young record.
+    pub(crate) fn is_expired(&self, time: Option<i64>) -> bool {
+        is_expired(self.ttl, time, now())
     }
 
     /// The record of this name in the first cache that has it.
@@ -168,6 +181,15 @@ impl Caches {
     }
 }
 
+/// Whether `time` is more than `ttl` before `now`. Nothing is known of a time that was never stated, or is not
+/// yet: that is expired too.
+fn is_expired(ttl: Option<i64>, time: Option<i64>, now: i64) -> bool {
+    /// Clocks of two machines differ.
+    const SKEW: i64 = 300;
+    let age = |time: i64| now.saturating_sub(time);
+    ttl.is_some_and(|ttl| time.is_none_or(|time| age(time) > ttl || age(time) < -SKEW))
+}
+
 impl Found {
     /// The record as a step's; `None` when it is something else or damaged.
     pub(crate) async fn step(&self, ctx: &Ctx) -> Option<StepRecord> {
@@ -199,5 +221,29 @@ impl Found {
     /// The same, having looked: a record outlives its blobs.
     pub(crate) async fn seen(&self, ctx: &Ctx, descriptor: &Descriptor) -> Option<BlobHome> {
         self.backend.seen(ctx, descriptor).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_expired;
+
+    #[test]
+    fn records_expire_after_their_time_and_never_without_a_limit() {
+        let (now, day) = (1_000_000, 86_400);
+        for (ttl, time, expected) in [
+            (None, None, false),
+            (None, Some(0), false),
+            (Some(day), Some(now), false),
+            (Some(day), Some(now - day), false),
+            (Some(day), Some(now - day - 1), true),
+            (Some(day), Some(now + 60), false),
+            // A file from the future makes no image young for ever.
+            (Some(day), Some(now + day), true),
+            (Some(day), None, true),
+            (Some(0), Some(now - 1), true),
+        ] {
+            assert_eq!(is_expired(ttl, time, now), expected, "{ttl:?} {time:?}");
+        }
     }
 }

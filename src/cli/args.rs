@@ -247,6 +247,12 @@ pub(crate) struct BuildOptions {
     /// A cache to write only: REF, type=registry,ref=REF, type=local,dest=DIR
     #[arg(long, value_name = "SPEC", help_heading = CACHE)]
     pub(crate) cache_to: Vec<String>,
+    /// Look up only records that are younger: 36h, 14d, 8w
+    #[arg(long, value_name = "AGE", help_heading = CACHE)]
+    pub(crate) cache_ttl: Option<String>,
+    /// When records are written
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = CACHE)]
+    pub(crate) cache_write: CacheWrite,
     /// Carry out every step, whatever the cache has
     #[arg(
         long, value_name = "BOOL", help_heading = CACHE, num_args = 0..=1, require_equals = true,
@@ -338,6 +344,18 @@ pub(crate) enum PullPolicy {
     /// Ask only for what is not known here
     #[value(alias = "false")]
     Missing,
+}
+
+/// `--cache-write`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CacheWrite {
+    /// Except in a pull request from a fork
+    #[default]
+    Auto,
+    /// Whoever builds
+    Always,
+    /// Never: caches are looked up only
+    Never,
 }
 
 /// `--compression`

@@ -1,7 +1,10 @@
 //! The environment variables, taken once, and what follows from them.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use ocistage::ErrorKind;
 
@@ -114,6 +117,33 @@ impl Environment {
         })
     }
 
+    /// Whether this is a pull request whose code comes from another repository than the one it is for: what it
+    /// builds is not to be found by others. Known of GitHub's runners and GitLab's.
+    pub(crate) fn is_fork(&self) -> bool {
+        let differ =
+            |one: Option<&str>, other: Option<&str>| matches!((one, other), (Some(a), Some(b)) if a != b);
+        let github = self.get("GITHUB_EVENT_NAME").is_some_and(|name| name.starts_with("pull_request"));
+        if github {
+            let event = self.path("GITHUB_EVENT_PATH").and_then(|path| fs::read(path).ok());
+            let event: Option<Value> = event.and_then(|text| serde_json::from_slice(&text).ok());
+            let name = |side: &str| {
+                Some(
+                    event
+                        .as_ref()?
+                        .get("pull_request")?
+                        .get(side)?
+                        .get("repo")?
+                        .get("full_name")?
+                        .as_str()?
+                        .to_owned(),
+                )
+            };
+            // A fork that was deleted since has no name.
+            return event.is_some() && name("head") != name("base");
+        }
+        differ(self.filled("CI_MERGE_REQUEST_SOURCE_PROJECT_ID"), self.filled("CI_MERGE_REQUEST_PROJECT_ID"))
+    }
+
     /// Where state is kept between builds. `explicit` is `--state-dir`.
     pub(crate) fn state_dir(&self, explicit: Option<&Path>) -> Result<PathBuf, Failure> {
         if let Some(dir) = explicit {
@@ -177,6 +207,35 @@ mod tests {
         let environment = Environment::of(&[("HOME", "/home/u"), ("REGISTRY_AUTH_FILE", "/r.json")]);
         assert_eq!(file(&environment), Path::new("/r.json"));
         assert!(Environment::default().login_file(None).is_err());
+    }
+
+    #[test]
+    fn a_pull_request_from_another_repository_is_a_fork_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let github = |head: &str| {
+            let path = folder.path().join("event.json");
+            let event = format!(
+                r#"{{"pull_request":{{"head":{{"repo":{head}}},"base":{{"repo":{{"full_name":"o/app"}}}}}}}}"#
+            );
+            fs::write(&path, event).unwrap();
+            Environment::of(&[
+                ("GITHUB_EVENT_NAME", "pull_request"),
+                ("GITHUB_EVENT_PATH", path.to_str().unwrap()),
+            ])
+        };
+        assert!(github(r#"{"full_name":"stranger/app"}"#).is_fork());
+        assert!(github("null").is_fork());
+        assert!(!github(r#"{"full_name":"o/app"}"#).is_fork());
+        let gitlab = |source: &str| {
+            Environment::of(&[
+                ("CI_MERGE_REQUEST_SOURCE_PROJECT_ID", source),
+                ("CI_MERGE_REQUEST_PROJECT_ID", "7"),
+            ])
+        };
+        assert!(gitlab("8").is_fork());
+        assert!(!gitlab("7").is_fork());
+        assert!(!Environment::of(&[("GITHUB_EVENT_NAME", "push")]).is_fork());
+        assert!(!Environment::default().is_fork());
     }
 
     #[test]

@@ -37,7 +37,6 @@ const REFUSED: &[(&str, Word)] = &[
     ("cache", Instead("--no-cache, or --cache-repo REF")),
     ("cache-copy-layers", ByDesign("COPY layers are always kept in the cache")),
     ("cache-run-layers", ByDesign("RUN layers are always kept in the cache")),
-    ("cache-ttl", NotYet),
     ("cap-add", ByDesign("RUN steps have the capabilities that containers have by default")),
     ("cap-drop", NotYet),
     ("cert-dir", NotYet),

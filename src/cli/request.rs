@@ -14,10 +14,12 @@ use ocistage::oci::{Compression, Platform, Reference, RegistryHost};
 use ocistage::{BackendChoice, BuildRequest, CacheRequest, NetworkRequest, StateRequest};
 
 use super::args::{
-    BackendName, BuildArgs, BuildOptions, CallName, CommonOptions, CompressionName, NetworkName, PullPolicy,
+    BackendName, BuildArgs, BuildOptions, CacheWrite, CallName, CommonOptions, CompressionName, NetworkName,
+    PullPolicy,
 };
 use super::cache::{self, Direction};
 use super::context::{self, Stdin};
+use super::duration;
 use super::environment::Environment;
 use super::failure::{Failure, did_you_mean};
 use super::secret;
@@ -74,7 +76,8 @@ pub(crate) fn build(
     // Everything that costs nothing to check is checked before standard input is read.
     let mut asked = Asked::of(options, ephemeral)?;
     asked.check_streams(common.quiet, streams.stdout_is_terminal)?;
-    let cache = cache_request(options, asked.pushes().then(|| asked.tags.first()).flatten(), &mut warnings)?;
+    let pushed = asked.pushes().then(|| asked.tags.first()).flatten();
+    let cache = cache_request(options, pushed, environment, &mut warnings)?;
     let build_args = build_args(&options.build_arg, environment)?;
     let source_date_epoch = source_date_epoch(&build_args)?;
     let platform = platform(options.platform.as_deref(), environment)?;
@@ -149,6 +152,7 @@ fn reference(option: &str, text: &str) -> Result<Reference, Failure> {
 fn cache_request(
     options: &BuildOptions,
     pushed: Option<&Reference>,
+    environment: &Environment,
     warnings: &mut Vec<String>,
 ) -> Result<CacheRequest, Failure> {
     let mut places = |direction, list: &[String]| -> Result<Vec<_>, Failure> {
@@ -180,7 +184,31 @@ fn cache_request(
         .filter(|stage| !stage.is_empty())
         .map(str::to_owned)
         .collect();
-    Ok(CacheRequest { repository, from, to, disabled: options.no_cache, disabled_stages })
+    let read_only = match options.cache_write {
+        CacheWrite::Always => false,
+        CacheWrite::Never => true,
+        CacheWrite::Auto => {
+            let fork = environment.is_fork();
+            if fork && (repository.is_some() || !to.is_empty()) {
+                warnings.push(
+                    "a pull request from a fork: caches are looked up and not written; \
+                     --cache-write always writes them"
+                        .to_owned(),
+                );
+            }
+            fork
+        }
+    };
+    let ttl = options.cache_ttl.as_deref().filter(|text| !text.is_empty());
+    Ok(CacheRequest {
+        repository,
+        from,
+        to,
+        ttl: ttl.map(|text| duration::parse("--cache-ttl", text)).transpose()?,
+        read_only,
+        disabled: options.no_cache,
+        disabled_stages,
+    })
 }
 
 /// `--build-arg`, and the variables that RUN steps see without being asked: proxies, and the reproducible-builds time.

@@ -33,7 +33,8 @@ pub(crate) use hash::hash_files;
 pub(crate) use ignore::IgnoreFile;
 pub(crate) use pattern::SourcePattern;
 pub(crate) use remote::{
-    Checkout, Commit, Download, Downloader, Git, GitAsked, GitSource, RemoteError, RemoteErrorKind, UrlSource,
+    Checkout, Commit, Download, Downloader, Git, GitAsked, GitSource, RemoteError, RemoteErrorKind,
+    RemoteSecrets, UrlSource,
 };
 pub(crate) use root::Root;
 pub(crate) use select::{Place, Selected, select};

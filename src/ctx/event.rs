@@ -143,6 +143,8 @@ pub enum MissReason {
     CacheDisabled,
     /// The record was made on top of layers that are not the present ones.
     OtherParent,
+    /// The record is older than `--cache-ttl` allows.
+    Expired,
 }
 
 /// Where a RUN wrote to.

@@ -64,6 +64,14 @@ impl Resolve for Guarded {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_name_that_means_such_an_address_is_refused_when_it_is_looked_up() {
+        let look_up = |name: &str| Guarded.resolve(name.parse().unwrap());
+        assert!(look_up("169.254.169.254").await.is_err_and(|error| error.is::<Refused>()));
+        let found: Vec<_> = look_up("127.0.0.1").await.unwrap_or_else(|error| panic!("{error}")).collect();
+        assert_eq!(found.len(), 1);
+    }
+
     #[test]
     fn link_local_and_metadata_addresses_are_refused_and_private_ones_are_not() {
         for refused in [

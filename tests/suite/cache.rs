@@ -332,7 +332,7 @@ fn with_an_epoch_two_uncached_builds_are_the_same_bytes() {
 fn copies_are_the_same_bytes_on_every_machine() {
     let build = || {
         let build = Build::of("FROM scratch\nCOPY . /all\n").file("b/c", "c").file("a", "a");
-        for file in ["a", "b/c", "Dockerfile"] {
+        for file in ["a", "b/c", "b", "Dockerfile"] {
             sh("touch", &["-d", "2024-05-05T05:05:05Z", build.folder().join(file).to_str().unwrap()]);
         }
         build.output().ok().image().digest
@@ -366,4 +366,60 @@ fn an_empty_layer_image_is_read_back() {
     let image = Build::of(&format!("FROM {}\nLABEL a=b\n", registry.at("odd:1"))).output().ok().image();
     assert_eq!(image.layers.len(), 1);
     assert_eq!(image.setting("Labels")["a"], "b");
+}
+
+#[test]
+fn records_that_are_too_old_are_misses() {
+    if !needs_root() {
+        return;
+    }
+    let registry = Registry::start();
+    // The copied file is older than any record: its age is not the record's.
+    let dockerfile = format!("{}COPY a /\n{ONCE}", from(&registry));
+    let build = |name: &str, ttl: &str| {
+        let build = Build::of(&dockerfile).file("a", "a").push().tag(&registry.at(name));
+        let path = build.folder().join("a");
+        sh("touch", &["-d", "2001-01-01", path.to_str().unwrap()]);
+        let built = build.option("--cache-ttl", ttl).ok();
+        (ran(&registry, name), built.shown())
+    };
+    let (first, _) = build("app:1", "1h");
+    assert_eq!(build("app:2", "1h").0, first);
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let (again, said) = build("app:3", "1s");
+    assert_ne!(again, first);
+    assert!(said.contains("older than --cache-ttl"), "{said}");
+    assert_eq!(build("app:4", "1h").0, again, "what was made anew is the record now");
+    Build::of("FROM scratch\n").option("--cache-ttl", "soon").exits(2).says(&["--cache-ttl"]);
+}
+
+#[test]
+fn who_may_not_write_a_cache_reads_it() {
+    if !needs_root() {
+        return;
+    }
+    let registry = Registry::start();
+    let dockerfile = format!("{}{ONCE}", from(&registry));
+    let cache = registry.at("shared/cache");
+    let build =
+        |name: &str| Build::of(&dockerfile).push().tag(&registry.at(name)).option("--cache-repo", &cache);
+    build("app:1").ok();
+    let first = ran(&registry, "app:1");
+    let written = || registry.asked("PUT", "shared/cache") + registry.asked("POST", "shared/cache");
+    let scratch = Scratch::new();
+    let event = scratch.write(
+        "event.json",
+        r#"{"pull_request":{"head":{"repo":{"full_name":"stranger/app"}},"base":{"repo":{"full_name":"o/app"}}}}"#,
+    );
+    let fork = |build: Build| {
+        build.environment("GITHUB_EVENT_NAME", "pull_request").environment("GITHUB_EVENT_PATH", event.clone())
+    };
+    registry.reset();
+    fork(build("fork:1")).ok().says(&["a pull request from a fork"]);
+    assert_eq!(ran(&registry, "fork:1"), first);
+    fork(build("fork:2").flag("--no-cache")).ok();
+    build("fork:3").flag("--no-cache").option("--cache-write", "never").ok();
+    assert_eq!(written(), 0);
+    fork(build("fork:4").flag("--no-cache").option("--cache-write", "always")).ok();
+    assert!(written() > 0);
 }

@@ -1,6 +1,6 @@
 //! What comes from other machines: ADD from URLs and git repositories, and contexts that are fetched.
 
-use crate::support::{Build, Files, Outcome, Scratch, sha256};
+use crate::support::{Build, Files, Outcome, Scratch, can_be_unprivileged, sha256};
 
 /// Where something lies at time 1445412480, as the server says.
 const CHANGED: u64 = 1_445_412_480;
@@ -184,6 +184,26 @@ fn a_login_is_in_no_output_and_no_image() {
 }
 
 #[test]
+fn secrets_open_what_is_private_and_are_shown_to_nobody_else() {
+    let files = Files::start();
+    files.put("private/a", "a").commit("private/x", &[("b", "b")]);
+    let text =
+        format!("FROM scratch\nADD {} /\nADD {} /\n", files.at("private/a"), files.at("private/x.git"));
+    let build = || Build::of(&text).environment("TOKEN", "t0ken").output();
+    let outcome = build()
+        .flag("--secret=id=HTTP_AUTH_TOKEN_127.0.0.1,env=TOKEN")
+        .flag("--secret=id=GIT_AUTH_TOKEN,env=TOKEN")
+        .ok();
+    assert_eq!((outcome.image().text("a").as_str(), outcome.image().text("b").as_str()), ("a", "b"));
+    assert!(!outcome.shown().contains("t0ken"));
+    build().flag("--secret=id=GIT_AUTH_TOKEN,env=TOKEN").exits(77).says(&["401", "Dockerfile:2"]);
+    let git = build().flag("--secret=id=HTTP_AUTH_TOKEN_127.0.0.1,env=TOKEN").exits(77);
+    git.says(&["private/x.git", "Dockerfile:3"]);
+    let login = format!("FROM scratch\nADD {} /\n", files.at_with_login("private/x.git"));
+    assert_eq!(Build::of(&login).output().ok().image().text("b"), "b");
+}
+
+#[test]
 fn what_is_missing_or_hostile_is_told_by_exit_code_and_line() {
     let files = Files::start();
     files.commit("x", &[("a", "a")]);
@@ -217,4 +237,15 @@ fn without_git_the_build_says_what_is_missing() {
     files.commit("x", &[("a", "a")]);
     let outcome = Build::at(&files.at("x.git")).environment("PATH", "/nowhere").output().exits(78);
     outcome.says(&["`git`", "install git"]);
+}
+
+#[test]
+fn an_ordinary_user_fetches_just_as_well() {
+    if !can_be_unprivileged() {
+        return;
+    }
+    let files = Files::start();
+    files.commit("x", &[("Dockerfile", "FROM scratch\nCOPY a /\nADD . /all\n"), ("a", "a")]);
+    let image = Build::at(&files.at("x.git")).unprivileged().output().ok().image();
+    assert_eq!((image.text("a").as_str(), image.node("all/a").owner), ("a", (0, 0)));
 }

@@ -42,6 +42,7 @@ pub(crate) fn miss(reason: &MissReason) -> &'static str {
     match reason {
         MissReason::NotRecorded => "miss: no record has this step with these inputs",
         MissReason::CacheDisabled => "miss: looking up was switched off for this step",
+        MissReason::Expired => "miss: the record is older than --cache-ttl allows",
         MissReason::OtherParent => "miss: the record was made on top of other layers",
         _ => "miss",
     }

@@ -13,6 +13,7 @@
 //!
 //! Nothing here knows of steps, and nothing is unpacked: an archive is read as every archive is.
 
+mod auth;
 mod error;
 mod git;
 mod http;
@@ -20,6 +21,7 @@ mod memory;
 mod part;
 mod url;
 
+pub(crate) use auth::RemoteSecrets;
 pub(crate) use error::{RemoteError, RemoteErrorKind};
 pub(crate) use git::{Checkout, Commit, Git, GitAsked, GitSource};
 pub(crate) use http::{Download, Downloader};

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use url::Url;
 
-use super::RemoteError;
+use super::{RemoteError, RemoteSecrets};
 use crate::http::{Authorization, Origin, SafeUrl, Secret};
 use crate::oci::Digest;
 use crate::text::without_userinfo;
@@ -45,6 +45,12 @@ impl UrlSource {
             value: Secret::new(format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))),
         });
         Ok(Self { url, authorization, checksum })
+    }
+
+    /// The same with what `secrets` know of its server.
+    pub(crate) fn with_secrets(mut self, secrets: &RemoteSecrets) -> Self {
+        self.authorization = self.authorization.or_else(|| secrets.for_file(&self.url));
+        self
     }
 
     /// The last part of the URL's path: what the file is called in a directory. Where a server redirects to

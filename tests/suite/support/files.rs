@@ -1,6 +1,7 @@
-//! A server of plain files on loopback that remembers what it was asked.
+//! A server of plain files on loopback that remembers what it was asked. What is below `private` it shows to those it
+//! knows: `us3r` with the password `s3cret`, and the bearer of `t0ken`.
 
-use super::{Scratch, sha256};
+use super::{Scratch, base64, sha256};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -103,11 +104,14 @@ fn git(folder: &Path, arguments: &[&str]) -> String {
 fn serve(connection: TcpStream, root: &Path, asked: &Mutex<Vec<String>>) -> Option<()> {
     let mut reader = BufReader::new(connection.try_clone().ok()?);
     let mut writer = connection;
+    let allowed =
+        ["us3r:s3cret", "x-access-token:t0ken"].map(|login| format!("Basic {}", base64(login.as_bytes())));
+    let allowed = [&allowed[..], &["Bearer t0ken".to_owned()]].concat();
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
         let path = line.split_whitespace().nth(1)?.split('?').next()?.to_owned();
-        let mut known = None;
+        let (mut known, mut authorization) = (None, None);
         loop {
             line.clear();
             reader.read_line(&mut line).ok()?;
@@ -115,13 +119,18 @@ fn serve(connection: TcpStream, root: &Path, asked: &Mutex<Vec<String>>) -> Opti
                 Some((name, tag)) if name.eq_ignore_ascii_case("if-none-match") => {
                     known = Some(tag.to_owned());
                 }
+                Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
+                    authorization = Some(value.to_owned());
+                }
                 Some(_) => {}
                 None => break,
             }
         }
         asked.lock().unwrap().push(path.clone());
         let found = std::fs::read(root.join(path.trim_start_matches('/')));
+        let is_known = authorization.is_some_and(|given| allowed.contains(&given));
         let (status, bytes) = match found {
+            _ if path.starts_with("/private") && !is_known => ("401 Unauthorized", Vec::new()),
             Ok(bytes) => ("200 OK", bytes),
             Err(_) => ("404 Not Found", b"nothing here".to_vec()),
         };
@@ -129,7 +138,7 @@ fn serve(connection: TcpStream, root: &Path, asked: &Mutex<Vec<String>>) -> Opti
         let (status, bytes) =
             if known.as_ref() == Some(&tag) { ("304 Not Modified", Vec::new()) } else { (status, bytes) };
         let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nETag: {tag}\r\nLast-Modified: {TIME}\r\n\r\n",
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nWWW-Authenticate: Basic realm=\"r\"\r\nETag: {tag}\r\nLast-Modified: {TIME}\r\n\r\n",
             bytes.len()
         );
         writer.write_all(head.as_bytes()).ok()?;

@@ -28,7 +28,7 @@ pub(crate) struct Git {
 }
 
 /// How git is to behave, whatever the user's own settings say.
-const SETTINGS: [&str; 22] = [
+const SETTINGS: [&str; 21] = [
     // Nothing that a repository, a template or a habit brings is run.
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -53,8 +53,6 @@ const SETTINGS: [&str; 22] = [
     // Slow is fine, standing still is not.
     "http.lowSpeedLimit=1000",
     "http.lowSpeedTime=60",
-    // Of a redirect's answer only the first counts, as for everybody (git's own default, made sure of).
-    "http.followRedirects=initial",
 ];
 /// The only transports, for submodules too.
 const TRANSPORTS: &str = "http:https:git:ssh";
@@ -189,6 +187,15 @@ impl Git {
             .env("LC_ALL", "C");
         if !self.environment.iter().any(|(name, _)| name == "GIT_SSH_COMMAND" || name == "GIT_SSH") {
             command.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes");
+        }
+        // Of a redirect's answer only the first counts. A header would be said to whom it leads, so then none.
+        let redirects = if source.header.is_some() { "false" } else { "initial" };
+        command.arg("-c").arg(format!("http.followRedirects={redirects}"));
+        if let Some(header) = &source.header {
+            // By the environment, which others cannot read.
+            command.env("GIT_CONFIG_COUNT", "1");
+            command.env("GIT_CONFIG_KEY_0", format!("http.{}/.extraHeader", source.origin()));
+            command.env("GIT_CONFIG_VALUE_0", format!("Authorization: {}", header.expose()));
         }
         if let Some((user, password)) = &source.login {
             let origin = source.origin();

@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::Commit;
-use crate::context::remote::RemoteError;
+use crate::context::remote::{RemoteError, RemoteSecrets};
 use crate::http::{Origin, Secret, names_metadata};
 use crate::text::without_userinfo;
 use crate::tree::ImagePath;
@@ -15,6 +15,8 @@ pub(crate) struct GitSource {
     pub(super) address: String,
     /// User and password, when the address had them.
     pub(super) login: Option<Login>,
+    /// The value of the header by which its server knows us.
+    pub(super) header: Option<Secret>,
     /// Branch, tag, full name of a ref, or commit; `None` is the default branch.
     pub(super) reference: Option<String>,
     /// The folder whose files are meant; the root is all.
@@ -73,6 +75,7 @@ impl GitSource {
         Ok(Self {
             address,
             login,
+            header: None,
             reference: asked.reference.map(str::to_owned),
             // As BuildKit has it: a folder by itself has no history.
             keep_git_dir: asked.keep_git_dir && subdir.is_root(),
@@ -80,6 +83,17 @@ impl GitSource {
             checksum: asked.checksum.map(str::to_ascii_lowercase),
             submodules: !asked.no_submodules,
         })
+    }
+
+    /// The same with what `secrets` know of its server.
+    pub(crate) fn with_secrets(mut self, secrets: &RemoteSecrets) -> Self {
+        if self.login.is_none()
+            && let Ok(url) = Url::parse(&self.address)
+            && matches!(url.scheme(), "http" | "https")
+        {
+            self.header = secrets.for_repository(&url);
+        }
+        self
     }
 
     /// The address as messages show it.
