@@ -5,7 +5,7 @@ mod cli;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ocistage::CancellationToken;
+use ocistage::{CancellationToken, Entered};
 
 /// How long work that cannot be interrupted may hold up the end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -29,11 +29,15 @@ fn main() -> ExitCode {
 
 fn run(mut job: cli::Job, cancel: CancellationToken) -> ExitCode {
     // 3. Namespaces can be entered only while there is one thread, and only a build with a RUN needs them.
-    if job.build().is_some_and(cli::runs_commands)
-        && let Err(error) = ocistage::enter()
-    {
+    if job.build().is_some_and(cli::runs_commands) {
         // It matters only when a RUN must be carried out; then it is part of the answer.
-        job.note_isolation(error.to_string());
+        match ocistage::enter() {
+            Ok(Entered::UserNamespace { limits, .. }) if !limits.is_empty() => {
+                job.note_isolation(limits.join("; "));
+            }
+            Ok(_) => {}
+            Err(error) => job.note_isolation(error.to_string()),
+        }
     }
 
     // 4. Threads.

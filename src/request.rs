@@ -39,7 +39,8 @@ pub struct BuildRequest {
     pub pull: bool,
     /// `--backend`
     pub backend: BackendChoice,
-    /// Why [`enter`](crate::enter) could not enter namespaces, for the message when a RUN can not be carried out.
+    /// Why [`enter`](crate::enter) could not enter namespaces, or not with all ids: said when a RUN must be carried
+    /// out.
     pub isolation_note: Option<String>,
     /// `--network`: the network of RUN steps that do not say otherwise.
     pub network: NetworkRequest,

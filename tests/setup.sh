@@ -39,6 +39,10 @@ newuidmap uidmap
 fuse-overlayfs fuse-overlayfs
 setpriv util-linux
 curl curl
+git git
+openssl openssl
+bzip2 bzip2
+xz xz-utils
 /usr/bin/time time
 cc gcc
 cc libc6-dev

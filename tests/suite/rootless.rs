@@ -62,7 +62,7 @@ fn with_one_user_id_a_step_runs_and_the_build_says_so() {
     let registry = Registry::start();
     let dockerfile = format!("FROM {}\nRUN id -u > /seen\n", registry.at("base/busybox:1"));
     let build = Build::of(&dockerfile).stranger().output().ok();
-    build.says(&["one user id only", "/etc/subuid"]);
+    build.says(&["only one user id is mapped", "/etc/subuid"]);
     assert_eq!(build.image().text("seen"), "0\n");
     assert_eq!(build.image().node("seen").owner, (0, 0));
 }

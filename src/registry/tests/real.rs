@@ -1,5 +1,6 @@
 //! The client against Debian's docker-registry: what a scripted server can not prove.
 
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,15 @@ use crate::oci::{Descriptor, Digest, media_type};
 use crate::registry::{
     Credential, FixedCredential, Registries, RegistryError, RegistryErrorKind, RegistrySettings,
 };
+
+/// Said past the capture of test output, so that it is seen and counted.
+fn skipped(reason: &str) {
+    let _ = writeln!(
+        std::io::stderr(),
+        "SKIPPED: {}: {reason}",
+        std::thread::current().name().unwrap_or("a test")
+    );
+}
 
 /// A registry process with its storage; both end with it.
 struct Registry {
@@ -29,7 +39,6 @@ impl Drop for Registry {
 
 impl Registry {
     /// Start one; `extra` is YAML below `http:`. `None`, said loudly, where it is not installed.
-    #[allow(clippy::print_stderr)]
     fn start(extra: &str) -> Option<Self> {
         let storage = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -50,7 +59,7 @@ impl Registry {
         let process = match started {
             Ok(process) => process,
             Err(error) => {
-                eprintln!("SKIPPED: docker-registry cannot be started: {error}");
+                skipped(&format!("docker-registry cannot be started: {error}"));
                 return None;
             }
         };
@@ -164,7 +173,6 @@ async fn a_wrong_digest_is_refused_by_the_registry() {
 }
 
 /// A certificate for 127.0.0.1 in `directory`, as `cert.pem` and `key.pem`; `false` without openssl.
-#[allow(clippy::print_stderr)]
 fn make_certificate(directory: &Path) -> bool {
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
@@ -178,7 +186,7 @@ fn make_certificate(directory: &Path) -> bool {
         .status();
     let made = made.is_ok_and(|status| status.success());
     if !made {
-        eprintln!("SKIPPED: openssl cannot make a certificate");
+        skipped("openssl cannot make a certificate");
     }
     made
 }
