@@ -42,4 +42,4 @@ pub(crate) use resolve::{BaseImage, Resolver, Substitute};
 pub(crate) use runner::{Choose, Runner};
 pub(crate) use scratch::Scratch;
 pub(crate) use session::{Counts, Running, SecretSource, Session, SessionSettings, built_anew};
-pub(crate) use stage::{build_key, record_stages, recorded_image};
+pub(crate) use stage::{BuiltStage, build_key, record_stages, recorded_image, stage_key};

@@ -8,6 +8,7 @@ mod cases;
 mod cli;
 mod examples;
 mod interrupt;
+mod publish;
 mod push;
 mod readers;
 mod records;
