@@ -396,7 +396,7 @@ fn secrets(request: &BuildRequest) -> BTreeMap<String, SecretSource> {
 }
 
 /// The repositories that records come from: their blobs can be mounted from there.
-fn caches_repositories(request: &BuildRequest) -> BTreeSet<crate::oci::Repository> {
+fn caches_repositories(request: &BuildRequest) -> BTreeSet<Repository> {
     let places = request.cache.from.iter().chain(&request.cache.to).filter_map(|place| match place {
         crate::request::CachePlace::Repository(repository) => Some(repository.clone()),
         crate::request::CachePlace::Folder(_) => None,
