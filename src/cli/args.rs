@@ -504,6 +504,9 @@ where
             let access = command.access();
             access.creds_typed = matches.subcommand().is_some_and(|(_, matches)| is_typed(matches, "creds"));
             fill_from("insecure", &mut access.insecure, environment);
+            if let CacheCommand::Prune(args) = command {
+                fill_from("keep-tag", &mut args.keep_tag, environment);
+            }
         }
         (Command::Login(args), _) => fill_from("insecure", &mut args.insecure, environment),
         _ => {}
