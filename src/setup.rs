@@ -160,12 +160,18 @@ impl Setup {
 
     /// Chooses a backend when the first RUN must be carried out.
     pub(crate) fn choose_backend(&self, choice: BackendChoice, note: Option<String>) -> Arc<Choose> {
+        /// What a command may meet that gives files to other users.
+        const ONE_ID: &str = "with one user id only: files of other users need newuidmap and a range of this \
+                              user's in /etc/subuid and /etc/subgid";
         let scratch = self.temporary.clone();
+        let single = matches!(self.unpacking.owners, Owners::Single);
         Arc::new(move || {
-            select(choice, PathBuf::from("/proc/self/exe"), scratch.clone()).map_err(|error| match &note {
+            let chosen = select(choice, PathBuf::from("/proc/self/exe"), scratch.clone());
+            let (backend, reason) = chosen.map_err(|error| match &note {
                 Some(note) => format!("{error}; {note}"),
                 None => error.to_string(),
-            })
+            })?;
+            Ok((backend, if single { format!("{reason}, {ONE_ID}") } else { reason }))
         })
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Build {
     state: Option<PathBuf>,
     environment: Vec<(String, OsString)>,
     stdin: Vec<u8>,
-    unprivileged: bool,
+    unprivileged: Option<&'static str>,
 }
 
 impl Build {
@@ -44,7 +44,7 @@ impl Build {
             state: None,
             environment: Vec::new(),
             stdin: Vec::new(),
-            unprivileged: false,
+            unprivileged: None,
         }
     }
 
@@ -104,7 +104,8 @@ impl Build {
         let at = |name: &str| store.join(name).display().to_string();
         let run = |words: &[&OsStr]| {
             let done = Command::new("buildah")
-                .args(["--root", &at("root"), "--runroot", &at("run")])
+                // The other drivers leave mounts behind when a build fails.
+                .args(["--root", &at("root"), "--runroot", &at("run"), "--storage-driver", "vfs"])
                 .args(words)
                 .env("TMPDIR", scratch.path())
                 .stdin(Stdio::null())
@@ -204,7 +205,13 @@ impl Build {
 
     /// Runs as an ordinary user with subordinate ids.
     pub(crate) fn unprivileged(mut self) -> Self {
-        self.unprivileged = true;
+        self.unprivileged = Some(user());
+        self
+    }
+
+    /// Runs as an ordinary user who is in no file: without a name, a home or subordinate ids. For root to ask for.
+    pub(crate) fn stranger(mut self) -> Self {
+        self.unprivileged = Some("64242");
         self
     }
 
@@ -213,15 +220,15 @@ impl Build {
         for folder in ["home", "tmp", "state"] {
             self.scratch.folder(folder);
         }
-        if self.unprivileged {
-            self.scratch.give_away();
+        if let Some(user) = self.unprivileged {
+            self.scratch.give_away(user);
         }
         let root = self.scratch.path();
         let program = self.program();
-        let mut command = if self.unprivileged && is_root() {
+        let mut command = if let Some(user) = self.unprivileged.filter(|_| is_root()) {
             // By its path: the environment of the run may have another PATH.
             let mut command = Command::new(which("setpriv").unwrap_or_else(|| "setpriv".into()));
-            command.args(["--reuid", user(), "--regid", user(), "--init-groups", "--"]).arg(program);
+            command.args(["--reuid", user, "--regid", user, "--clear-groups", "--"]).arg(program);
             command
         } else {
             Command::new(program)
@@ -246,7 +253,7 @@ impl Build {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", root.join("home"))
             .env("TMPDIR", root.join("tmp"))
-            .env("USER", if self.unprivileged { user() } else { "root" })
+            .env("USER", self.unprivileged.unwrap_or("root"))
             .envs(self.environment.drain(..))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -274,7 +281,7 @@ impl Build {
         let program = PathBuf::from(env!("CARGO_BIN_EXE_ocistage"));
         let open =
             |path: &Path| fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
-        if !self.unprivileged || program.ancestors().all(open) {
+        if self.unprivileged.is_none() || program.ancestors().all(open) {
             return program;
         }
         self.scratch.copy(&program, "ocistage")

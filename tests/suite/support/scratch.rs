@@ -1,6 +1,6 @@
 //! Folders that go away, and copies into them.
 
-use super::{is_root, user};
+use super::is_root;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -44,15 +44,15 @@ impl Scratch {
         to
     }
 
-    /// Gives everything in it to the unprivileged user of the tests.
-    pub(crate) fn give_away(&self) {
+    /// Gives everything in it to this user.
+    pub(crate) fn give_away(&self, user: &str) {
         if is_root() {
             let done = Command::new("chown")
-                .args(["-R", &format!("{0}:{0}", user())])
+                .args(["-R", &format!("{user}:{user}")])
                 .arg(self.path())
                 .status()
                 .unwrap();
-            assert!(done.success(), "chown to {}", user());
+            assert!(done.success(), "chown to {user}");
         }
     }
 }

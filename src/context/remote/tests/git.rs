@@ -73,7 +73,7 @@ impl World {
         self.server.url("/x.git")
     }
 
-    async fn check_out(&self, asked: GitAsked<'_>) -> Result<(String, Checkout), RemoteError> {
+    async fn check_out(&self, asked: GitAsked<'_>) -> Result<(String, Kept), RemoteError> {
         check_out(&self.url(), asked).await
     }
 
@@ -88,7 +88,7 @@ fn program() -> Git {
     Git::new([("PATH".to_owned(), path)]).with("git", Schedule::immediate())
 }
 
-async fn check_out(url: &str, asked: GitAsked<'_>) -> Result<(String, Checkout), RemoteError> {
+async fn check_out(url: &str, asked: GitAsked<'_>) -> Result<(String, Kept), RemoteError> {
     let parent = tempfile::tempdir().unwrap();
     let source = GitSource::new(url, asked)?;
     let commit = program().resolve(&ctx(), &source).await?;
@@ -96,9 +96,22 @@ async fn check_out(url: &str, asked: GitAsked<'_>) -> Result<(String, Checkout),
     if checkout.is_err() {
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0, "something was left behind");
     }
-    // The files are read while this lives.
-    let _ = parent.keep();
-    Ok((commit.id, checkout?))
+    Ok((commit.id, Kept { checkout: checkout?, _parent: parent }))
+}
+
+/// A checkout, and the directory that it is in: the files are read while both live.
+#[derive(Debug)]
+struct Kept {
+    checkout: Checkout,
+    _parent: tempfile::TempDir,
+}
+
+impl std::ops::Deref for Kept {
+    type Target = Checkout;
+
+    fn deref(&self) -> &Checkout {
+        &self.checkout
+    }
 }
 
 fn tree(checkout: &Checkout) -> Tree {
