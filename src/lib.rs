@@ -17,6 +17,8 @@ mod contexts;
 mod ctx;
 pub mod dockerfile;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod ids;
 mod layer;

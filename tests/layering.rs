@@ -18,7 +18,8 @@ const FLOORS: [(u8, &[&str]); 8] = [
     (
         6,
         &[
-            "builder", "check", "contexts", "error", "lib", "publish", "push", "records", "request", "setup",
+            "builder", "check", "contexts", "error", "fuzzing", "lib", "publish", "push", "records", "request",
+            "setup",
             "sign_in",
         ],
     ),
