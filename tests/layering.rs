@@ -18,9 +18,8 @@ const FLOORS: [(u8, &[&str]); 8] = [
     (
         6,
         &[
-            "builder", "check", "contexts", "error", "fuzzing", "lib", "publish", "push", "records", "request",
-            "setup",
-            "sign_in",
+            "builder", "check", "contexts", "error", "fuzzing", "lib", "publish", "push", "records",
+            "request", "setup", "sign_in",
         ],
     ),
     (7, &["main", "cli"]),
