@@ -8,6 +8,7 @@
 //! What COPY, ADD and WORKDIR do is decided on trees in memory ([`copy`](copy::copy)): no file is touched
 //! until its bytes go into a layer.
 
+mod agent;
 mod assemble;
 mod chmod;
 mod copy;

@@ -7,6 +7,7 @@ mod cache;
 mod cases;
 mod cli;
 mod examples;
+mod fine_points;
 mod interrupt;
 mod publish;
 mod push;
