@@ -26,6 +26,12 @@ demo:
 bench filter="":
     cargo bench --bench bench -- {{filter}}
 
+# a reader of foreign text under cargo-fuzz: just fuzz parse, just fuzz ignore 50000
+fuzz target runs="1000000":
+    mkdir -p target/fuzz/corpus/{{target}}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none {{target}} \
+        target/fuzz/corpus/{{target}} testdata/fuzz/{{target}} -- -runs={{runs}} -max_len=4096 -timeout=5
+
 # golden files: compared, or rewritten with UPDATE=1 and then reviewed as a diff
 golden:
     INSTA_UPDATE={{ if env("UPDATE", "") == "1" { "always" } else { "no" } }} cargo test --lib --test parse

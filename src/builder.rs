@@ -19,11 +19,13 @@ use crate::contexts::{self, Opened};
 use crate::ctx::{Ctx, Event, EventSink};
 use crate::dockerfile::parse;
 use crate::error::{Error, ErrorKind};
+use crate::ids::StageId;
 use crate::layer::{Image, PackOptions};
-use crate::oci::{Descriptor, Digest, ImageConfig, Platform};
+use crate::oci::{Descriptor, Digest, ImageConfig, Platform, Repository};
 use crate::plan::{
     ImageKey, LowerSettings, MountSupport, Plan, RemoteSupport, ScanSettings, lint, lower, scan,
 };
+use crate::publish::{Publication, PublishedStage};
 use crate::records::{CacheRecord, PruneReport, RecordDetails};
 use crate::request::{
     BuildRequest, NamedContext, NetworkRequest, PruneRequest, PushRequest, RecordsRequest, RegistryRequest,
@@ -50,6 +52,8 @@ pub struct BuildReport {
     pub platform: Platform,
     /// Names that it has now: references, paths.
     pub names: Vec<String>,
+    /// Stages that were pushed under names of their own.
+    pub published: Vec<PublishedStage>,
     /// Steps found in the cache.
     pub cached_steps: usize,
     /// Steps carried out.
@@ -205,7 +209,9 @@ impl Builder {
         let definitions = definitions(&plan, &images, &contexts, &remotes, network)?;
         let caches = setup.caches(request)?;
         let blobs = setup.blobs(request, &scratch)?;
-        let destinations = Destinations::new(request, &setup, &caches_repositories(request))?;
+        let sources = caches_repositories(request);
+        let destinations = Destinations::new(request, &setup, &sources)?;
+        let publication = Publication::new(request, &plan, setup.registries.clone(), &sources)?;
         let layers = LayerStore::new(
             setup.registries.clone(),
             caches.clone(),
@@ -243,14 +249,14 @@ impl Builder {
             layers,
             runner: Runner::new(setup.choose_backend(request.backend, request.isolation_note.clone())),
             outputs: destinations.early(),
-            preflight: Preflight::new(setup.registries.clone(), destinations.repositories()),
+            preflight: Preflight::new(setup.registries.clone(), targets(&destinations, &publication)),
             blobs,
             scratch,
             settings,
             counts: Counts::default(),
             running: Running::default(),
         });
-        let result = bring(&session, request, &destinations).await;
+        let result = bring(&session, request, &destinations, &publication).await;
         // Records of steps that were done are kept even when a later one failed.
         if result.is_err() {
             ctx.cancel();
@@ -306,6 +312,7 @@ async fn plan(
     let settings = ScanSettings {
         build_args: request.build_args.clone(),
         target: request.target.clone(),
+        also: request.publish.named.iter().map(|(name, _)| name.clone()).collect(),
         build_platform: Platform::host(),
         target_platform: request.platform.clone().unwrap_or_else(Platform::host),
         contexts: request
@@ -389,7 +396,7 @@ fn secrets(request: &BuildRequest) -> BTreeMap<String, SecretSource> {
 }
 
 /// The repositories that records come from: their blobs can be mounted from there.
-fn caches_repositories(request: &BuildRequest) -> BTreeSet<crate::oci::Repository> {
+fn caches_repositories(request: &BuildRequest) -> BTreeSet<Repository> {
     let places = request.cache.from.iter().chain(&request.cache.to).filter_map(|place| match place {
         crate::request::CachePlace::Repository(repository) => Some(repository.clone()),
         crate::request::CachePlace::Folder(_) => None,
@@ -402,6 +409,7 @@ async fn bring(
     session: &Arc<Session>,
     request: &BuildRequest,
     destinations: &Destinations,
+    publication: &Publication,
 ) -> Result<BuildReport, BuildError> {
     let plan = session.plan.target();
     let key = build_key(session, plan, &request.labels, &request.annotations);
@@ -409,11 +417,13 @@ async fn bring(
     let known = if looked_up { known_build(session, key).await } else { None };
     if let Some(image) = known {
         session.ctx.emit(&Event::BuildCached { digest: image.manifest.descriptor().digest });
+        let stages = publication.build(session).await?;
         match destinations.export(session, &image).await {
             Ok(names) => {
-                let steps = session.plan.stages.values().flat_map(|stage| &stage.steps);
-                session.counts.add_cached(steps.filter(|step| step.op.makes_layer()).count());
-                return Ok(report(session, &image, names));
+                let published = publication.push(session, stages, &image).await?;
+                record_stages(session, |layer| destinations.rehomed_layer(layer)).await;
+                count_the_rest(session).await;
+                return Ok(report(session, &image, names, published));
             }
             // The record outlived its layers; they are looked for one by one, or made.
             Err(error) if error.is_absence() => {
@@ -422,15 +432,34 @@ async fn bring(
             Err(error) => return Err(error),
         }
     }
-    let built = match session.stage(session.plan.target).await {
+    // They start now, and beside the target.
+    let target = session.stage(session.plan.target);
+    let stages = publication.build(session).await?;
+    let built = match target.await {
         Ok(built) => built,
         Err(error) => return Err(session.failure(error).await),
     };
     let image = assemble(plan, &built.image, &request.labels, &request.annotations);
     let names = destinations.export(session, &image).await?;
+    let published = publication.push(session, stages, &image).await?;
     record_build(session, key, &destinations.rehomed(&image)).await;
     record_stages(session, |layer| destinations.rehomed_layer(layer)).await;
-    Ok(report(session, &image, names))
+    Ok(report(session, &image, names, published))
+}
+
+/// The repositories that images are pushed to, each once.
+fn targets(destinations: &Destinations, publication: &Publication) -> Vec<Repository> {
+    let all: BTreeSet<Repository> =
+        destinations.repositories().chain(publication.repositories()).cloned().collect();
+    all.into_iter().collect()
+}
+
+/// The steps of stages that were not even looked at count as found.
+async fn count_the_rest(session: &Session) {
+    let looked_at: BTreeSet<StageId> = session.built().await.into_iter().map(|(id, _)| id).collect();
+    let rest = session.plan.stages.iter().filter(|(id, _)| !looked_at.contains(id));
+    let steps = rest.flat_map(|(_, stage)| &stage.steps).filter(|step| step.op.makes_layer()).count();
+    session.counts.add_cached(steps);
 }
 
 /// The image that is recorded for the whole build.
@@ -440,7 +469,12 @@ async fn known_build(session: &Session, key: CacheKey) -> Option<Image> {
     Some(Image { manifest: found.manifest.clone(), config, layers: stage.layers })
 }
 
-fn report(session: &Session, image: &Image, names: Vec<String>) -> BuildReport {
+fn report(
+    session: &Session,
+    image: &Image,
+    names: Vec<String>,
+    published: Vec<PublishedStage>,
+) -> BuildReport {
     let (cached_steps, executed_steps) = session.counts.get();
     let config = image.config.value();
     BuildReport {
@@ -448,6 +482,7 @@ fn report(session: &Session, image: &Image, names: Vec<String>) -> BuildReport {
         config_digest: image.config.descriptor().digest,
         platform: Platform::new(&config.os, &config.architecture, config.variant.as_deref()),
         names,
+        published,
         cached_steps,
         executed_steps,
         elapsed: Duration::ZERO,

@@ -17,12 +17,15 @@ mod contexts;
 mod ctx;
 pub mod dockerfile;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod ids;
 mod layer;
 pub mod oci;
 mod output;
 mod plan;
+mod publish;
 mod push;
 mod records;
 mod registry;
@@ -44,11 +47,12 @@ pub use check::{
 pub use ctx::{Event, EventSink, MissReason, OutputStream, Transfer};
 pub use error::{Error, ErrorKind};
 pub use ids::{StageId, StepId};
+pub use publish::PublishedStage;
 pub use records::{CacheRecord, PruneReport, RecordDetails, RecordKind};
 pub use request::{
     BuildRequest, CachePlace, CacheRequest, ContextRequest, DockerfileRequest, ImageSource, NamedContext,
-    NetworkRequest, OutputRequest, Password, PruneRequest, PushRequest, RecordsRequest, RegistryRequest,
-    SecretRequest, SignIn, StateRequest,
+    NetworkRequest, OutputRequest, Password, PruneRequest, PublishRequest, PushRequest, RecordsRequest,
+    RegistryRequest, SecretRequest, SignIn, StagesRequest, StateRequest,
 };
 pub use run::{BackendChoice, EnterError, Entered, enter, init_if_asked};
 pub use sign_in::sign_out;

@@ -31,6 +31,8 @@ pub struct BuildRequest {
     pub platform: Option<Platform>,
     /// `--tag`: names of the image.
     pub tags: Vec<Reference>,
+    /// `--publish-stage` and `--publish-stages`: stages that are pushed under names of their own.
+    pub publish: PublishRequest,
     /// `--output` and `--push`. Empty: the local store.
     pub outputs: Vec<OutputRequest>,
     /// Where to look up and keep step results.
@@ -190,6 +192,28 @@ pub enum OutputRequest {
     Store,
     /// Nothing is kept (`type=cacheonly`).
     CacheOnly,
+}
+
+/// Stages that are pushed under names of their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublishRequest {
+    /// `--publish-stage`: names or numbers of stages, and what to push each as. A stage that nothing else needs
+    /// is built for it.
+    pub named: Vec<(String, Reference)>,
+    /// `--publish-stages`: pushed to the repository of the first tag, each under its name and state.
+    pub keyed: StagesRequest,
+}
+
+/// `--publish-stages`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StagesRequest {
+    /// None.
+    #[default]
+    None,
+    /// Those that have a name, of those that the build needs.
+    Named,
+    /// All that the build needs.
+    All,
 }
 
 /// Cache repositories.

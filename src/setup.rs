@@ -300,9 +300,9 @@ impl Destinations {
         self.registry.iter().cloned().collect()
     }
 
-    /// Repositories that the image is pushed to, each once.
-    pub(crate) fn repositories(&self) -> Vec<Repository> {
-        self.pushed_to.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect()
+    /// Repositories that the image is pushed to.
+    pub(crate) fn repositories(&self) -> impl Iterator<Item = &Repository> {
+        self.pushed_to.iter()
     }
 
     /// Where the image's blobs must be on this machine, if an output wants them here: in the local store, else

@@ -15,7 +15,13 @@ const FLOORS: [(u8, &[&str]); 8] = [
     (3, &["layer", "rootfs", "context", "registry"]),
     (4, &["cache", "run", "output"]),
     (5, &["build"]),
-    (6, &["builder", "check", "contexts", "error", "lib", "push", "records", "request", "setup", "sign_in"]),
+    (
+        6,
+        &[
+            "builder", "check", "contexts", "error", "fuzzing", "lib", "publish", "push", "records",
+            "request", "setup", "sign_in",
+        ],
+    ),
     (7, &["main", "cli"]),
 ];
 const TOP_LEVEL: [&str; 10] = [

@@ -260,6 +260,7 @@ fn write_file(key: &mut KeyWriter, file: &SelectedFile<'_>) {
 mod tests {
     use super::*;
     use crate::plan::FileOrigin;
+    use crate::tree::Metadata;
 
     fn copy(dest: &str) -> FileOp {
         FileOp {
@@ -333,7 +334,7 @@ mod tests {
         let path = ImagePath::clamped("a");
         let entry = |mode, mtime| Entry {
             kind: Kind::File { size: 1 },
-            metadata: crate::tree::Metadata { mode, mtime, ..Default::default() },
+            metadata: Metadata { mode, mtime, ..Metadata::default() },
         };
         let key = |entry: &Entry, hash: u8| {
             let file = SelectedFile { path: &path, entry, hash: Some(ContentHash([hash; 32])) };
@@ -342,5 +343,68 @@ mod tests {
         assert_eq!(key(&entry(0o644, 1), 1), key(&entry(0o644, 2), 1));
         assert_ne!(key(&entry(0o644, 1), 1), key(&entry(0o755, 1), 1));
         assert_ne!(key(&entry(0o644, 1), 1), key(&entry(0o644, 1), 2));
+    }
+
+    #[test]
+    fn what_a_file_is_changes_the_key_of_its_copy() {
+        let path = ImagePath::clamped("a");
+        let key = |entry: &Entry| {
+            let file = SelectedFile { path: &path, entry, hash: None };
+            files(&base(&[]), &platform(), &copy("/d"), &Input::Files(vec![file]), &[])
+        };
+        let link = |target: &str| Kind::Symlink { target: target.into() };
+        let device = |minor| Kind::Device { block: false, major: 1, minor };
+        let kinds =
+            [Kind::Directory, Kind::Fifo, Kind::File { size: 1 }, link("x"), link("y"), device(3), device(5)];
+        let mut all: Vec<CacheKey> =
+            kinds.into_iter().map(|kind| key(&Entry { kind, metadata: Metadata::default() })).collect();
+        let with = |metadata| key(&Entry { kind: Kind::Directory, metadata });
+        all.push(with(Metadata { uid: 1, ..Metadata::default() }));
+        all.push(with(Metadata { gid: 1, ..Metadata::default() }));
+        let xattrs = [(b"security.capability".to_vec(), b"x".to_vec())].into();
+        all.push(with(Metadata { xattrs, ..Metadata::default() }));
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+
+    #[test]
+    fn a_run_is_known_by_what_its_command_can_see_but_not_by_proxies() {
+        let plain = || RunOp {
+            args: vec!["c".into()],
+            env: vec![("A".into(), "1".into()), ("B".into(), "2".into())],
+            proxies: Vec::new(),
+            user: "u".into(),
+            workdir: "/w".into(),
+            network_none: false,
+            script: None,
+            mounts: Vec::new(),
+        };
+        let key = |op: &RunOp| run(&base(&[]), &platform(), op, &[], false);
+        let variants: [fn(&mut RunOp); 6] = [
+            |_| {},
+            |op| op.args = vec!["c".into(), String::new()],
+            |op| op.env[0].1 = "3".into(),
+            |op| op.user = "v".into(),
+            |op| op.workdir = "/v".into(),
+            |op| op.network_none = true,
+        ];
+        let mut all = Vec::new();
+        for change in variants {
+            let mut op = plain();
+            change(&mut op);
+            all.push(key(&op));
+        }
+        all.push(run(&base(&[DiffId(Digest::of(b"x"))]), &platform(), &plain(), &[], false));
+        all.push(run(&base(&[]), &Platform::new("linux", "arm64", None), &plain(), &[], false));
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), count);
+        let mut proxied = plain();
+        proxied.proxies.push(("http_proxy".into(), "p".into()));
+        proxied.env.reverse();
+        assert_eq!(key(&proxied), key(&plain()));
     }
 }

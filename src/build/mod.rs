@@ -8,6 +8,7 @@
 //! What COPY, ADD and WORKDIR do is decided on trees in memory ([`copy`](copy::copy)): no file is touched
 //! until its bytes go into a layer.
 
+mod agent;
 mod assemble;
 mod chmod;
 mod copy;
@@ -42,4 +43,4 @@ pub(crate) use resolve::{BaseImage, Resolver, Substitute};
 pub(crate) use runner::{Choose, Runner};
 pub(crate) use scratch::Scratch;
 pub(crate) use session::{Counts, Running, SecretSource, Session, SessionSettings, built_anew};
-pub(crate) use stage::{build_key, record_stages, recorded_image};
+pub(crate) use stage::{BuiltStage, build_key, record_stages, recorded_image, stage_key};

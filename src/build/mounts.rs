@@ -23,6 +23,7 @@ use crate::plan::{FileOrigin, Op, Plan, RunOp, Step};
 use crate::run::RunMount;
 use crate::tree::Tree;
 
+use super::agent::{Access, AgentSocket};
 use super::copy::{CopyOp, Source, copy};
 use super::error::{BuildError, StepPlace};
 use super::keys::{Input, MountInput};
@@ -45,6 +46,8 @@ pub(super) struct Mounted {
     pub(super) env: Vec<(String, String)>,
     /// Locks of cache mounts; let go of by dropping.
     _locks: Vec<File>,
+    /// Sockets for ssh agents; closed by dropping.
+    _agents: Vec<AgentSocket>,
 }
 
 /// What the mounts of a step read, as it enters its definition key.
@@ -118,7 +121,10 @@ pub(super) async fn mounted(
                 all._locks.extend(lock);
             }
             MountKind::Secret => secret(session, mount, place, &mut all)?,
-            MountKind::Ssh => ssh(session, mount, place, target, &mut all)?,
+            MountKind::Ssh => {
+                let directory = format!("agent-{}-{}-{index}", place.id.stage, place.id.index);
+                ssh(session, op, mount, place, &directory, &mut all)?;
+            }
         }
     }
     Ok(all)
@@ -309,22 +315,33 @@ fn secret(
     Ok(())
 }
 
+/// A socket of ours for the agent, which a variable names unless the Dockerfile sets it; the first of several.
 fn ssh(
     session: &Session,
+    op: &RunOp,
     mount: &Planned,
     place: &StepPlace,
-    target: String,
+    directory: &str,
     all: &mut Mounted,
 ) -> Result<(), BuildError> {
+    const VARIABLE: &str = "SSH_AUTH_SOCK";
     let id = mount.id.clone().unwrap_or_default();
-    let Some(socket) = session.settings.agents.get(&id) else {
+    let Some(agent) = session.settings.agents.get(&id) else {
         if !mount.required {
             return Ok(());
         }
         let hint = format!("pass it with --ssh {id} (the agent of SSH_AUTH_SOCK) or --ssh {id}=SOCKET");
         return Err(refused(place, format!("ssh agent {id} was not given"), Some(hint)));
     };
-    all.env.push(("SSH_AUTH_SOCK".to_owned(), target.clone()));
-    all.mounts.push(RunMount::Bind { source: socket.clone(), target, read_only: false });
+    let failed = || BuildError::io(format!("open a socket for ssh agent {id}"));
+    let directory = session.scratch.directory(directory).map_err(failed())?;
+    let (mode, uid, gid) = (mount.mode.unwrap_or(0o600), mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
+    let socket = AgentSocket::open(&directory, agent, Access { uid, gid, mode }).map_err(failed())?;
+    let target = mount.target.clone().unwrap_or_default();
+    if !op.env.iter().chain(&all.env).any(|(name, _)| name == VARIABLE) {
+        all.env.push((VARIABLE.to_owned(), target.clone()));
+    }
+    all.mounts.push(RunMount::Bind { source: socket.path().to_owned(), target, read_only: false });
+    all._agents.push(socket);
     Ok(())
 }

@@ -6,7 +6,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 
 use crate::ctx::Ctx;
 use crate::layer::BlobHome;
-use crate::oci::{Descriptor, Document, Manifest, Repository};
+use crate::oci::{Descriptor, Document, Manifest, Repository, media_type};
 use crate::registry::{Registries, RegistryError, RegistryErrorKind, from_bytes, from_file};
 
 use super::backend::{CacheBackend, CacheError};
@@ -34,6 +34,10 @@ impl RepositoryCache {
         let (registries, target, descriptor) = (&self.registries, &self.repository, blob.descriptor());
         match blob {
             RecordBlob::Bytes(_, bytes) => {
+                // A record says when it was made, so its own bytes are new: asking first would be in vain.
+                if descriptor.media_type != media_type::OCI_EMPTY {
+                    registries.distrust(target, &descriptor.digest).await;
+                }
                 let source = from_bytes(Arc::clone(bytes));
                 registries.push_blob(ctx, target, descriptor, &[], Some(source)).await?;
             }

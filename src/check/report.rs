@@ -114,6 +114,7 @@ fn look(request: &CheckRequest, report: &mut CheckReport) {
     let settings = ScanSettings {
         build_args: request.build_args.clone(),
         target: request.target.clone(),
+        also: Vec::new(),
         build_platform: Platform::host(),
         target_platform: request.platform.clone().unwrap_or_else(Platform::host),
         contexts: request

@@ -224,6 +224,12 @@ pub(crate) struct BuildOptions {
     /// `-` is a tar on standard output
     #[arg(short, long, value_name = "SPEC", help_heading = IMAGE)]
     pub(crate) output: Vec<String>,
+    /// Push a stage's image under a name of its own; a stage that nothing else needs is built for it
+    #[arg(long, value_name = "STAGE=REF", help_heading = IMAGE)]
+    pub(crate) publish_stage: Vec<String>,
+    /// Push the images of the stages that the build needs, tagged STAGE-STATE beside the first tag
+    #[arg(long, value_name = "WHICH", default_value = "none", hide_default_value = true, help_heading = IMAGE)]
+    pub(crate) publish_stages: PublishStages,
     /// A label of the image
     #[arg(long, value_name = "KEY=VALUE", help_heading = IMAGE)]
     pub(crate) label: Vec<String>,
@@ -344,6 +350,18 @@ pub(crate) enum PullPolicy {
     /// Ask only for what is not known here
     #[value(alias = "false")]
     Missing,
+}
+
+/// `--publish-stages`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PublishStages {
+    /// Those that have a name
+    Named,
+    /// All of them
+    All,
+    /// None
+    #[default]
+    None,
 }
 
 /// `--cache-write`
@@ -486,6 +504,9 @@ where
             let access = command.access();
             access.creds_typed = matches.subcommand().is_some_and(|(_, matches)| is_typed(matches, "creds"));
             fill_from("insecure", &mut access.insecure, environment);
+            if let CacheCommand::Prune(args) = command {
+                fill_from("keep-tag", &mut args.keep_tag, environment);
+            }
         }
         (Command::Login(args), _) => fill_from("insecure", &mut args.insecure, environment),
         _ => {}
@@ -511,6 +532,7 @@ fn fill(options: &mut BuildOptions, common: &mut CommonOptions, environment: &En
         ("build-context", &mut options.build_context),
         ("tag", &mut options.tag),
         ("output", &mut options.output),
+        ("publish-stage", &mut options.publish_stage),
         ("label", &mut options.label),
         ("annotation", &mut options.annotation),
         ("cache-from", &mut options.cache_from),

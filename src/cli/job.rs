@@ -265,6 +265,7 @@ fn built(report: &BuildReport, tally: &Tally, unnamed_in_store: bool) -> Summary
         digest: report.manifest.digest,
         platform: Some(report.platform.clone()),
         names: report.names.clone(),
+        stages: named_stages(report),
         steps: Some((report.cached_steps, report.executed_steps)),
         moved: tally.moved(),
         elapsed: report.elapsed,
@@ -272,11 +273,18 @@ fn built(report: &BuildReport, tally: &Tally, unnamed_in_store: bool) -> Summary
     }
 }
 
+/// The names of stages, each with the stage's.
+fn named_stages(report: &BuildReport) -> Vec<(String, String)> {
+    let names = report.published.iter().flat_map(|stage| stage.names.iter().map(|name| (&stage.stage, name)));
+    names.map(|(stage, name)| (stage.clone(), name.clone())).collect()
+}
+
 fn pushed(report: PushReport, tally: &Tally, begun: Instant) -> Summary {
     Summary {
         digest: report.manifest.digest,
         platform: None,
         names: report.names,
+        stages: Vec::new(),
         steps: None,
         moved: tally.moved(),
         elapsed: begun.elapsed(),

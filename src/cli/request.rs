@@ -2,6 +2,7 @@
 
 mod access;
 mod asked;
+mod publish;
 mod push;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,7 +89,12 @@ pub(crate) fn build(
         .iter()
         .map(|text| context::named(text))
         .collect::<Result<BTreeMap<_, _>, _>>()?;
-    let targets = if asked.tags.is_empty() { hosts_of_caches(&cache) } else { hosts(&asked.tags) };
+    let publish = publish::publish(options, &asked.tags)?;
+    let mut targets = hosts(&asked.tags);
+    targets.extend(publish.named.iter().map(|(_, name)| name.repository.host().clone()));
+    if targets.is_empty() {
+        targets.extend(cache.repository.iter().map(|repository| repository.host().clone()));
+    }
     let mut registries = access(&common.access, &targets, environment, &mut held, &mut warnings)?;
     if asked.insecure {
         registries.insecure.extend(hosts(&asked.tags));
@@ -109,6 +115,7 @@ pub(crate) fn build(
         annotations: asked.annotations,
         platform,
         tags: asked.tags,
+        publish,
         outputs: asked.outputs,
         cache,
         pull: options.pull == Some(PullPolicy::Always),
@@ -388,11 +395,6 @@ fn extra_host(text: &str) -> Result<(String, String), Failure> {
 /// The registries of some names.
 fn hosts(references: &[Reference]) -> BTreeSet<RegistryHost> {
     references.iter().map(|reference| reference.repository.host().clone()).collect()
-}
-
-/// The registry of the cache repository.
-fn hosts_of_caches(cache: &CacheRequest) -> BTreeSet<RegistryHost> {
-    cache.repository.iter().map(|repository| repository.host().clone()).collect()
 }
 
 /// Where state is kept. `explicit` is `--state-dir`.

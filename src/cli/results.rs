@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ocistage::oci::{Descriptor, Digest, Reference};
-use ocistage::{BuildReport, ErrorKind, PushReport};
+use ocistage::{BuildReport, ErrorKind, PublishedStage, PushReport};
 use serde_json::{Map, Value, json};
 
 use super::context::reason;
@@ -51,7 +51,11 @@ impl ResultFiles {
         }
         match &self.metadata {
             Some(path) => {
-                write(path, metadata(&report.manifest, Some(&report.config_digest), tags).as_bytes())
+                let mut keys = metadata(&report.manifest, Some(&report.config_digest), tags);
+                if !report.published.is_empty() {
+                    keys.insert("ocistage.stages".to_owned(), stages(&report.published));
+                }
+                write(path, on_one_line(keys).as_bytes())
             }
             None => Ok(()),
         }
@@ -60,14 +64,14 @@ impl ResultFiles {
     /// Writes what a push did.
     pub(crate) fn pushed(&self, report: &PushReport, names: &[Reference]) -> Result<(), Failure> {
         match &self.metadata {
-            Some(path) => write(path, metadata(&report.manifest, None, names).as_bytes()),
+            Some(path) => write(path, on_one_line(metadata(&report.manifest, None, names)).as_bytes()),
             None => Ok(()),
         }
     }
 }
 
-/// buildx's metadata, on one line without blanks: some readers take it apart with `sed`.
-fn metadata(manifest: &Descriptor, config: Option<&Digest>, names: &[Reference]) -> String {
+/// buildx's metadata.
+fn metadata(manifest: &Descriptor, config: Option<&Digest>, names: &[Reference]) -> Map<String, Value> {
     let mut keys = Map::new();
     if let Some(config) = config {
         keys.insert("containerimage.config.digest".to_owned(), json!(config));
@@ -78,6 +82,22 @@ fn metadata(manifest: &Descriptor, config: Option<&Digest>, names: &[Reference])
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         keys.insert("image.name".to_owned(), json!(names.join(",")));
     }
+    keys
+}
+
+/// Stages that were pushed under names of their own.
+fn stages(published: &[PublishedStage]) -> Value {
+    let stage = |stage: &PublishedStage| {
+        (
+            stage.stage.clone(),
+            json!({"containerimage.digest": stage.digest, "image.name": stage.names.join(",")}),
+        )
+    };
+    Value::Object(published.iter().map(stage).collect())
+}
+
+/// On one line without blanks: some readers take it apart with `sed`.
+fn on_one_line(keys: Map<String, Value>) -> String {
     format!("{}\n", Value::Object(keys))
 }
 
@@ -128,7 +148,7 @@ mod tests {
         let names = ["r.io/a:1".parse().unwrap(), "app".parse().unwrap()];
         let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(
-            metadata(&descriptor(), Some(&Digest::of(b"")), &names),
+            on_one_line(metadata(&descriptor(), Some(&Digest::of(b"")), &names)),
             format!(
                 "{{\"containerimage.config.digest\":\"sha256:{hex}\",\
                  \"containerimage.descriptor\":{{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\

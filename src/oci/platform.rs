@@ -220,6 +220,10 @@ mod tests {
             Some("linux/amd64/v2")
         );
         assert_eq!(best("linux/arm64", &["linux/arm/v7", "linux/arm64/v8"]), Some("linux/arm64/v8"));
+        assert_eq!(best("linux/amd64/v3", &["linux/386", "linux/amd64"]), Some("linux/amd64"));
+        assert_eq!(best("linux/amd64", &["linux/386", "linux/amd64/v2"]), Some("linux/386"));
+        assert_eq!(best("linux/arm64/v9", &["linux/arm64", "linux/arm64/v8.1"]), Some("linux/arm64/v8.1"));
+        assert_eq!(best("linux/arm64", &["linux/arm/v6", "linux/arm/v7"]), Some("linux/arm/v7"));
         assert_eq!(best("linux/amd64", &["windows/amd64", "linux/arm64"]), None);
     }
 

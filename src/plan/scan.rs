@@ -20,6 +20,8 @@ pub(crate) struct ScanSettings {
     pub(crate) build_args: BTreeMap<String, String>,
     /// `--target`
     pub(crate) target: Option<String>,
+    /// Further stages to build, by name or number.
+    pub(crate) also: Vec<String>,
     /// Where the build runs.
     pub(crate) build_platform: Platform,
     /// What it is for.
@@ -35,6 +37,8 @@ pub(crate) struct Stages {
     pub(crate) list: Vec<StageSource>,
     /// The stage to build.
     pub(crate) target: StageId,
+    /// Further stages to build.
+    also: Vec<StageId>,
     /// Values that FROM lines and `ARG X` without default see.
     pub(super) globals: Variables,
     /// The same without `--build-arg`.
@@ -148,10 +152,16 @@ pub(crate) fn scan(
             list[index].instructions.splice(0..0, triggers);
         }
     }
-    let target = find_target(settings.target.as_deref(), &list, diagnostics);
+    let target = match settings.target.as_deref() {
+        Some(name) => find_target("target stage", name, &list, diagnostics),
+        None => Some(StageId(list.len() - 1)),
+    };
+    let also =
+        settings.also.iter().filter_map(|name| find_target("stage to publish", name, &list, diagnostics));
+    let also: Vec<StageId> = also.collect();
     let failed = diagnostics[first_error..].iter().any(Diagnostic::is_error);
     let target = target.filter(|_| !failed)?;
-    let stages = Stages { list, target, globals, defaults, escape, settings };
+    let stages = Stages { list, target, also, globals, defaults, escape, settings };
     // Names of stages that do not exist or come later are errors even where nothing needs them.
     let mut found = Vec::new();
     for stage in &stages.list {
@@ -265,12 +275,13 @@ fn named(stages: &[StageSource]) -> impl Iterator<Item = &str> {
     stages.iter().filter(|stage| stage.named).map(|stage| stage.name.as_str())
 }
 
+/// The stage that is asked for by name or number. `what` is what messages call it.
 fn find_target(
-    name: Option<&str>,
+    what: &str,
+    name: &str,
     list: &[StageSource],
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<StageId> {
-    let Some(name) = name else { return Some(StageId(list.len() - 1)) };
     if let Some(stage) = find_named(list, name) {
         return Some(stage.id);
     }
@@ -280,7 +291,7 @@ fn find_target(
         return Some(StageId(index));
     }
     let names: Vec<&str> = named(list).collect();
-    let mut finding = Diagnostic::error("unknown-target", format!("target stage `{name}` does not exist"));
+    let mut finding = Diagnostic::error("unknown-target", format!("{what} `{name}` does not exist"));
     finding = match (suggest(name, names.iter().copied()), names.is_empty()) {
         (Some(near), _) => finding.help(format!("did you mean `{near}`?")),
         (None, false) => finding.help(format!("the stages are: {}", names.join(", "))),
@@ -296,12 +307,12 @@ impl Stages {
         &self.list[id.0]
     }
 
-    /// The stages that the target needs.
+    /// The stages that are asked for, and those that they need.
     pub(crate) fn needed(&self) -> BTreeSet<StageId> {
-        needed(self.target, &self.edges())
+        needed(std::iter::once(self.target).chain(self.also.iter().copied()), &self.edges())
     }
 
-    /// Names of the stages that the target does not need.
+    /// Names of the stages that nothing needs.
     pub(crate) fn skipped(&self) -> Vec<String> {
         let needed = self.needed();
         self.list.iter().filter(|stage| !needed.contains(&stage.id)).map(|stage| stage.name.clone()).collect()

@@ -243,6 +243,20 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_over_a_directory_merges_and_has_the_newer_metadata() {
+        let mut tree = Tree::default();
+        tree.apply(&layer(&[("a", Entry::directory(0o755)), ("a/x", file()), ("b", link("a"))]));
+        tree.apply(&layer(&[
+            ("a", Entry::directory(0o700)),
+            ("a/y", file()),
+            ("b", Entry::directory(0o711)),
+        ]));
+        assert_eq!(paths(&tree), ["/a", "/a/x", "/a/y", "/b"]);
+        let mode = |name: &str| tree.get(&path(name)).unwrap().entry.metadata.mode;
+        assert_eq!((mode("a"), mode("b")), (0o700, 0o711));
+    }
+
+    #[test]
     fn below_stops_at_the_directory() {
         let mut tree = Tree::default();
         tree.apply(&layer(&[

@@ -212,7 +212,8 @@ fn credentials_can_be_given_to_one_build() {
     let wrong = build().environment("OCISTAGE_CREDS", "tester:wr0ng").exits(77);
     assert!(!wrong.shown().contains("wr0ng"));
     build().option("--creds", "tester").exits(2).says(&["no terminal"]);
-    Build::of("FROM scratch\n").environment("OCISTAGE_CREDS", "a:b").exits(2).says(&["--creds"]);
+    Build::of("FROM scratch\n").option("--creds", "a:b").exits(2).says(&["--creds"]);
+    Build::of("FROM scratch\nLABEL a=b\n").environment("OCISTAGE_CREDS", "a:b").ok();
     let ls = Build::command(&["cache", "ls", "--cache-repo", &registry.at("app/cache")]);
     ls.environment("OCISTAGE_CREDS", "tester:secret").ok().says(&["COPY a /"]);
 }

@@ -17,6 +17,8 @@ pub(crate) struct Summary {
     pub(crate) platform: Option<Platform>,
     /// References and paths.
     pub(crate) names: Vec<String>,
+    /// Names of stages, each with the stage's.
+    pub(crate) stages: Vec<(String, String)>,
     /// Steps found in the cache and steps carried out, when it was built.
     pub(crate) steps: Option<(usize, usize)>,
     /// What went over the network.
@@ -38,6 +40,9 @@ impl Summary {
         };
         for name in &self.names {
             let _ = writeln!(out, "name   {}", text::visible(name));
+        }
+        for (stage, name) in &self.stages {
+            let _ = writeln!(out, "stage  {} ({})", text::visible(name), text::visible(stage));
         }
         if let Some((cached, run)) = self.steps {
             let _ = writeln!(out, "steps  {cached} cached, {run} run");
@@ -83,6 +88,7 @@ mod tests {
             digest: Digest::of(b""),
             platform: Some(Platform::new("linux", "amd64", None)),
             names: vec!["r.io/app:1".to_owned()],
+            stages: vec![("builder".to_owned(), "r.io/app:builder".to_owned())],
             steps: Some((3, 2)),
             moved: Moved {
                 uploaded: Blobs { number: 2, bytes: 3_140_000 },
@@ -95,11 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pushed_build_is_summed_up_in_five_lines() {
+    fn a_pushed_build_is_summed_up_in_a_few_lines() {
         assert_eq!(
             summary().lines(),
             "image  sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 (linux/amd64)\n\
              name   r.io/app:1\n\
+             stage  r.io/app:builder (builder)\n\
              steps  3 cached, 2 run\n\
              blobs  3.1 MB pushed (2), 180.0 MB mounted (6)\n\
              time   43.0s\n"

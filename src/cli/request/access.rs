@@ -44,7 +44,9 @@ pub(crate) fn access(
         None => None,
     };
     let mut credentials = Vec::new();
-    if let Some(text) = options.creds.as_deref().filter(|text| !text.is_empty()) {
+    // In the environment it may stand for other commands than this one.
+    let meant = options.creds_typed || !targets.is_empty();
+    if let Some(text) = options.creds.as_deref().filter(|text| !text.is_empty() && meant) {
         if options.creds_typed && text.contains(':') {
             warnings.push(
                 "--creds: everybody on this machine can read a password on the command line: \

@@ -21,6 +21,7 @@ fn found_with(text: &str, build_args: &[(&str, &str)], options: Option<&CheckOpt
     let settings = ScanSettings {
         build_args: build_args.clone(),
         target: None,
+        also: Vec::new(),
         build_platform: Platform::new("linux", "amd64", None),
         target_platform: Platform::new("linux", "amd64", None),
         contexts: BTreeMap::new(),

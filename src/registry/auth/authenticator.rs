@@ -108,7 +108,9 @@ impl Authenticator {
         let method = lock(&self.methods).get(host).cloned();
         match (credential, method) {
             (None, _) => {
-                format!("no credential for {host} was found: sign in, or name a config file that has one")
+                format!(
+                    "no credential for {host} was found: sign in with `ocistage login {host}`, or name a config file that has one"
+                )
             }
             (Some(_), Some(Method::Bearer { realm, .. }))
                 if trust(&door.endpoint.base, &realm, &self.realms) != Trust::Own =>
@@ -178,7 +180,9 @@ impl Authenticator {
         let shown = credential.filter(|_| trust == Trust::Own);
         let hint = match (credential, shown) {
             (None, _) => {
-                format!("no credential for {host} was found: sign in, or name a config file that has one")
+                format!(
+                    "no credential for {host} was found: sign in with `ocistage login {host}`, or name a config file that has one"
+                )
             }
             (Some(_), None) => foreign(host, realm),
             (Some(_), Some(_)) => format!("the credential for {host} was not accepted: sign in again"),

@@ -4,6 +4,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -47,11 +48,18 @@ impl Entry {
 pub(crate) struct NewImage {
     layers: Vec<Vec<u8>>,
     config: Value,
+    annotations: BTreeMap<String, String>,
 }
 
 impl NewImage {
     pub(crate) fn new(config: Value) -> Self {
-        Self { layers: Vec::new(), config }
+        Self { config, ..Self::default() }
+    }
+
+    /// With an annotation of its manifest.
+    pub(crate) fn annotated(mut self, name: &str, value: &str) -> Self {
+        self.annotations.insert(name.to_owned(), value.to_owned());
+        self
     }
 
     pub(crate) fn layer(mut self, entries: impl IntoIterator<Item = Entry>) -> Self {
@@ -114,6 +122,7 @@ impl Layout {
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": self.blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes()),
             "layers": layers,
+            "annotations": image.annotations,
         });
         self.blob("application/vnd.oci.image.manifest.v1+json", manifest.to_string().as_bytes())
     }

@@ -82,6 +82,31 @@ fn platform_arguments_are_global_until_a_stage_declares_them() {
 }
 
 #[test]
+fn there_are_eleven_platform_arguments() {
+    let names = [
+        "TARGETPLATFORM",
+        "TARGETOS",
+        "TARGETOSVERSION",
+        "TARGETARCH",
+        "TARGETVARIANT",
+        "TARGETSTAGE",
+        "BUILDPLATFORM",
+        "BUILDOS",
+        "BUILDOSVERSION",
+        "BUILDARCH",
+        "BUILDVARIANT",
+    ];
+    let text = format!("FROM scratch AS end\nARG {}\nRUN c", names.join(" "));
+    let mut rig = rig(&text);
+    rig.scan.target_platform = crate::oci::Platform::new("linux", "arm", Some("v6"));
+    rig.scan.target = Some("end".to_owned());
+    let stage = rig.run().target();
+    let values = names.map(|name| env(&runs(&stage)[0], name).map(str::to_owned).unwrap());
+    let want = ["linux/arm/v6", "linux", "", "arm", "v6", "end", "linux/amd64", "linux", "", "amd64", ""];
+    assert_eq!(values, want);
+}
+
+#[test]
 fn a_build_argument_replaces_a_platform_argument() {
     let text = "FROM base:$TARGETARCH\nARG TARGETARCH\nRUN c";
     let lowered = rig(text).arg("TARGETARCH", "x").run();

@@ -32,6 +32,7 @@ pub(super) fn rig(text: &str) -> Rig {
         scan: ScanSettings {
             build_args: BTreeMap::new(),
             target: None,
+            also: Vec::new(),
             build_platform: Platform::new("linux", "amd64", None),
             target_platform: Platform::new("linux", "arm64", None),
             contexts: BTreeMap::new(),
