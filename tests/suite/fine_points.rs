@@ -1,10 +1,19 @@
 //! Rules that are easily overlooked: what a base passes on, what a step leaves, what makes a step another one.
 
-use crate::support::{Build, Image, Layout, NewImage, Registry, Scratch, needs_root, sh};
+use crate::support::{
+    Build, Image, Layout, NewImage, Registry, Scratch, can_be_unprivileged, needs_root, sh,
+};
 use serde_json::json;
 
 /// A step whose result differs each time it really runs.
 const ONCE: &str = "cat /proc/sys/kernel/random/uuid > /ran";
+
+/// The same build by root and, where that is possible, by an ordinary user.
+fn as_everybody(dockerfile: &str) -> Vec<Build> {
+    let mut builds = vec![Build::of(dockerfile)];
+    builds.extend(can_be_unprivileged().then(|| Build::of(dockerfile).unprivileged()));
+    builds
+}
 
 #[test]
 fn a_base_without_layers_gives_its_configuration_alone() {
@@ -142,10 +151,12 @@ fn caches_are_told_apart_by_id_owner_and_mode_and_leave_no_directory() {
          RUN --mount=type=cache,target=/d/e,id=/c cat /d/e/f > /found\n",
         registry.at("base/busybox:1")
     );
-    let image = Build::of(&text).output().ok().image();
-    let seen = ["owner", "mode", "found"].map(|name| image.text(name));
-    assert_eq!(seen, ["5\n", "700\n", "x\n"]);
-    assert!(!image.has("c") && !image.has("d"));
+    for build in as_everybody(&text) {
+        let image = build.output().ok().image();
+        let seen = ["owner", "mode", "found"].map(|name| image.text(name));
+        assert_eq!(seen, ["5\n", "700\n", "x\n"]);
+        assert!(!image.has("c") && !image.has("d"));
+    }
 }
 
 #[test]
@@ -163,11 +174,13 @@ fn a_socket_for_an_agent_belongs_to_whom_the_mount_says() {
          ENV SSH_AUTH_SOCK=/mine\nRUN --mount=type=ssh echo $SSH_AUTH_SOCK > /three\n",
         registry.at("base/busybox:1")
     );
-    let build = Build::of(&text).option("--ssh", &format!("default={}", agent.display()));
-    let image = build.output().ok().image();
-    let seen = ["one", "two", "three"].map(|name| image.text(name));
-    assert_eq!(seen, ["socket 600 0 0\n", "socket 660 5 6\nsocket 600 0 0\n", "/mine\n"]);
-    assert!(!image.has("s") && !image.has("run/buildkit"));
+    for build in as_everybody(&text) {
+        let build = build.option("--ssh", &format!("default={}", agent.display()));
+        let image = build.output().ok().image();
+        let seen = ["one", "two", "three"].map(|name| image.text(name));
+        assert_eq!(seen, ["socket 600 0 0\n", "socket 660 5 6\nsocket 600 0 0\n", "/mine\n"]);
+        assert!(!image.has("s") && !image.has("run/buildkit"));
+    }
 }
 
 #[test]
