@@ -18,6 +18,7 @@
 
 mod error;
 
+use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
@@ -49,6 +50,12 @@ pub struct Expansion<T> {
 /// Deepest nesting of `${a:-${b:-…}}`: far beyond use, far below the end of the stack.
 const DEPTH: usize = 64;
 
+/// Most bytes that values add to a word: ten lines of `ENV a=$a$a` would otherwise make a thousand of each byte, and
+/// forty exhaust any machine. No program can be started with a variable of this size.
+const WORD_ROOM: usize = 1 << 20;
+/// The same for the body of a heredoc, which is a file.
+const BODY_ROOM: usize = 16 << 20;
+
 /// Expands `word` to one text. `escape` is the file's escape character, `\` for heredoc bodies.
 ///
 /// ```
@@ -67,8 +74,11 @@ pub fn expand(
 ) -> Result<Expansion<String>, ExpandError> {
     let mut run = Run::new(word, escape, lookup);
     run.quotes = quotes;
+    if quotes == Quotes::Keep {
+        run.room += BODY_ROOM;
+    }
     let text = run.until(None, false, 0)?.text;
-    Ok(Expansion { text, unset: run.unset, defaulted: run.defaulted })
+    Ok(Expansion { text, unset: run.unset.names, defaulted: run.defaulted.names })
 }
 
 /// Expands `word` and splits it at white space that is not quoted, that of variables' values included. Words that are
@@ -80,7 +90,7 @@ pub fn expand_words(
 ) -> Result<Expansion<Vec<String>>, ExpandError> {
     let mut run = Run::new(word, escape, lookup);
     let text = run.until(None, false, 0)?.words.finish();
-    Ok(Expansion { text, unset: run.unset, defaulted: run.defaulted })
+    Ok(Expansion { text, unset: run.unset.names, defaulted: run.defaulted.names })
 }
 
 /// Splits `text` into words as [`expand_words`] does but keeps everything as written: escapes, variables and, when
@@ -101,8 +111,25 @@ struct Run<'a> {
     raw_quotes: bool,
     /// Variables without a value stay as written.
     raw_variables: bool,
-    unset: Vec<String>,
-    defaulted: Vec<String>,
+    /// Bytes that values may still add.
+    room: usize,
+    unset: Noted,
+    defaulted: Noted,
+}
+
+/// Names, each once, in the order of their first use.
+#[derive(Default)]
+struct Noted {
+    names: Vec<String>,
+    seen: BTreeSet<String>,
+}
+
+impl Noted {
+    fn note(&mut self, name: String) {
+        if self.seen.insert(name.clone()) {
+            self.names.push(name);
+        }
+    }
 }
 
 /// A text and its words, made side by side.
@@ -149,8 +176,9 @@ impl<'a> Run<'a> {
             quotes: Quotes::Remove,
             raw_quotes: false,
             raw_variables: false,
-            unset: Vec::new(),
-            defaulted: Vec::new(),
+            room: word.len() + WORD_ROOM,
+            unset: Noted::default(),
+            defaulted: Noted::default(),
         }
     }
 
@@ -295,7 +323,8 @@ impl<'a> Run<'a> {
             if name.is_empty() {
                 return Ok("$".to_owned());
             }
-            return Ok(self.value(&name).unwrap_or_else(|| self.missing(name, |name| format!("${name}"))));
+            let value = self.value(&name, at)?;
+            return Ok(value.unwrap_or_else(|| self.missing(name, |name| format!("${name}"))));
         }
         self.next();
         if depth == DEPTH {
@@ -309,7 +338,10 @@ impl<'a> Run<'a> {
         let name = self.name();
         let Some(modifier) = self.next() else { return Err(ExpandError::OpenBrace { missing: '}', at }) };
         match modifier {
-            '}' => Ok(self.value(&name).unwrap_or_else(|| self.missing(name, |name| format!("${{{name}}}")))),
+            '}' => {
+                let value = self.value(&name, at)?;
+                Ok(value.unwrap_or_else(|| self.missing(name, |name| format!("${{{name}}}"))))
+            }
             '/' => self.replace(name, at, depth),
             '#' | '%' => self.trim(name, modifier, at, depth),
             '-' | '+' | '?' => self.otherwise(name, modifier, false, at, raw_escapes, depth),
@@ -337,13 +369,13 @@ impl<'a> Run<'a> {
         // Only a text that is kept as written keeps the escapes here.
         let word = self.until(Some('}'), raw_escapes && self.raw_variables, depth + 1)?.text;
         self.closed('}', at)?;
-        let value = self.value(&name);
+        let value = self.value(&name, at)?;
         let colon_text = if colon { ":" } else { "" };
         if self.raw_variables && value.is_none() {
             return Ok(format!("${{{name}{colon_text}{modifier}{word}}}"));
         }
         if value.is_none() && modifier != '?' {
-            note(&mut self.defaulted, name.clone());
+            self.defaulted.note(name.clone());
         }
         let is_set = value.is_some();
         let usable = value.filter(|value| !(colon && value.is_empty()));
@@ -365,7 +397,7 @@ impl<'a> Run<'a> {
         self.closed('}', at)?;
         let pattern = word.strip_prefix(modifier);
         let longest = pattern.is_some();
-        let value = self.value(&name);
+        let value = self.value(&name, at)?;
         if self.raw_variables && value.is_none() {
             return Ok(format!("${{{name}{modifier}{word}}}"));
         }
@@ -388,14 +420,17 @@ impl<'a> Run<'a> {
         self.closed('/', at)?;
         let replacement = self.until(Some('}'), true, depth + 1)?.text;
         self.closed('}', at)?;
-        let value = self.value(&name);
+        let value = self.value(&name, at)?;
         if self.raw_variables && value.is_none() {
             let slashes = if all { "//" } else { "/" };
             return Ok(format!("${{{name}{slashes}{pattern}/{replacement}}}"));
         }
         let compiled = compile(&pattern, at)?;
         let value = value.unwrap_or_else(|| self.missing(name, |_| String::new()));
-        Ok(compiled.replace(&value, &replacement, all))
+        let replaced =
+            compiled.replace(&value, &replacement, all, self.room).ok_or(ExpandError::TooLong { at })?;
+        self.take_room(replaced.len(), at)?;
+        Ok(replaced)
     }
 
     /// A name: letters, digits and `_`; or digits alone; or one special parameter. Empty when there is none.
@@ -422,26 +457,27 @@ impl<'a> Run<'a> {
         name
     }
 
-    fn value(&self, name: &str) -> Option<String> {
-        (self.lookup)(name)
+    fn value(&mut self, name: &str, at: usize) -> Result<Option<String>, ExpandError> {
+        let value = (self.lookup)(name);
+        self.take_room(value.as_ref().map_or(0, String::len), at)?;
+        Ok(value)
+    }
+
+    fn take_room(&mut self, bytes: usize, at: usize) -> Result<(), ExpandError> {
+        self.room = self.room.checked_sub(bytes).ok_or(ExpandError::TooLong { at })?;
+        Ok(())
     }
 
     /// The text of a variable without a value: nothing, or as it was written.
     fn missing(&mut self, name: String, written: impl Fn(&str) -> String) -> String {
         let text = if self.raw_variables { written(&name) } else { String::new() };
-        note(&mut self.unset, name);
+        self.unset.note(name);
         text
     }
 }
 
 fn compile(pattern: &str, at: usize) -> Result<Pattern, ExpandError> {
     Pattern::new(pattern).map_err(|escape| ExpandError::Pattern { pattern: pattern.to_owned(), escape, at })
-}
-
-fn note(names: &mut Vec<String>, name: String) {
-    if !names.contains(&name) {
-        names.push(name);
-    }
 }
 
 #[cfg(test)]

@@ -51,32 +51,85 @@ impl Pattern {
         chars[end..].iter().rev().collect()
     }
 
-    /// `value` with the first match, or all, replaced; matches are the leftmost and longest.
-    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool) -> String {
+    /// `value` with the first match, or all, replaced; matches are the leftmost and longest. `None` when the result is
+    /// longer than `room` bytes.
+    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool, room: usize) -> Option<String> {
         let chars: Vec<char> = value.chars().collect();
         let mut out = String::new();
         let mut at = 0;
         let mut last_end = None;
-        while at <= chars.len() {
-            let found = matched(&self.0, &chars[at..], true);
+        while let Some((start, end)) = find(&self.0, &chars, at) {
             // An empty match directly behind a match is no match of its own.
-            if let Some(length) = found.filter(|length| *length > 0 || last_end != Some(at)) {
+            if start < end || last_end != Some(start) {
+                out.extend(&chars[at..start]);
                 out.push_str(replacement);
-                at += length;
-                last_end = Some(at);
-                if !all {
-                    break;
+                if out.len() > room {
+                    return None;
                 }
-                if length > 0 {
-                    continue;
-                }
+                at = end;
+                last_end = Some(end);
             }
-            out.extend(chars.get(at));
-            at += 1;
+            if start == end && all {
+                out.extend(chars.get(at));
+                at += 1;
+            }
+            if !all || at > chars.len() {
+                break;
+            }
         }
         out.extend(chars.get(at..).unwrap_or_default());
-        out
+        Some(out).filter(|out| out.len() <= room)
     }
+}
+
+/// The leftmost match in `value` that begins at `from` or later, the longest of those: its begin and end. Each place in
+/// the pattern remembers the leftmost beginning that leads there, so that all beginnings are tried in one pass.
+fn find(tokens: &[Token], value: &[char], from: usize) -> Option<(usize, usize)> {
+    let mut states: Vec<Option<usize>> = vec![None; tokens.len() + 1];
+    let mut next = states.clone();
+    let mut best: Option<(usize, usize)> = None;
+    for at in from..=value.len() {
+        if best.is_none() {
+            states[0] = states[0].or(Some(at));
+        }
+        for (index, token) in tokens.iter().enumerate() {
+            if *token == Token::Many {
+                states[index + 1] = leftmost(states[index + 1], states[index]);
+            }
+        }
+        // Beginnings only ever get more: what is found first is the leftmost, or is replaced by one further left.
+        if let Some(start) = states[tokens.len()]
+            && best.is_none_or(|(found, _)| start <= found)
+        {
+            best = Some((start, at));
+        }
+        let Some(c) = value.get(at) else { break };
+        next.fill(None);
+        let mut alive = false;
+        for (index, token) in tokens.iter().enumerate() {
+            let Some(start) = states[index].filter(|start| best.is_none_or(|(found, _)| *start <= found))
+            else {
+                continue;
+            };
+            let target = match token {
+                Token::Char(wanted) if wanted == c => index + 1,
+                Token::One if *c != '\n' => index + 1,
+                Token::Many if *c != '\n' => index,
+                _ => continue,
+            };
+            next[target] = leftmost(next[target], Some(start));
+            alive = true;
+        }
+        if !alive && best.is_some() {
+            break;
+        }
+        std::mem::swap(&mut states, &mut next);
+    }
+    best
+}
+
+fn leftmost(a: Option<usize>, b: Option<usize>) -> Option<usize> {
+    a.into_iter().chain(b).min()
 }
 
 /// How many characters at the beginning of `value` match: the fewest or the most. Keeps the set of places in the
@@ -136,6 +189,10 @@ mod tests {
         Pattern::new(text).unwrap()
     }
 
+    fn replaced(text: &str, value: &str, replacement: &str, all: bool) -> String {
+        pattern(text).replace(value, replacement, all, 1_000).unwrap()
+    }
+
     #[test]
     fn the_beginning_goes_shortest_or_longest() {
         assert_eq!(pattern("*/").trim_start("a/b/c", false), "b/c");
@@ -155,13 +212,20 @@ mod tests {
 
     #[test]
     fn matches_are_replaced_leftmost_and_longest() {
-        assert_eq!(pattern("o").replace("foo", "0", false), "f0o");
-        assert_eq!(pattern("o").replace("foo", "0", true), "f00");
-        assert_eq!(pattern("/?/").replace("/a/foo/b/c", "/", true), "/foo/c");
-        assert_eq!(pattern("o*").replace("foo", "-", false), "f-");
-        assert_eq!(pattern("").replace("ab", "-", true), "-a-b-");
-        assert_eq!(pattern("").replace("ab", "-", false), "-ab");
-        assert_eq!(pattern("b").replace("abc", "", false), "ac");
+        assert_eq!(replaced("o", "foo", "0", false), "f0o");
+        assert_eq!(replaced("o", "foo", "0", true), "f00");
+        assert_eq!(replaced("/?/", "/a/foo/b/c", "/", true), "/foo/c");
+        assert_eq!(replaced("o*", "foo", "-", false), "f-");
+        assert_eq!(replaced("", "ab", "-", true), "-a-b-");
+        assert_eq!(replaced("", "ab", "-", false), "-ab");
+        assert_eq!(replaced("b", "abc", "", false), "ac");
+        assert_eq!(replaced("a*b", "xabab\nab", "-", true), "x-\n-");
+        assert_eq!(replaced("*b", "xab", "-", true), "-");
+        assert_eq!(replaced("ab?", "aabc", "-", true), "a-");
+        assert_eq!(replaced("aab", "aaab", "-", true), "a-");
+        assert_eq!(replaced("*", "ab\ncd", "-", true), "-\n-");
+        assert_eq!(replaced("\n", "a\nb", "", true), "ab");
+        assert_eq!(replaced("?", "", "-", true), "");
     }
 
     #[test]
@@ -176,5 +240,15 @@ mod tests {
     fn many_stars_stay_cheap() {
         let stars = "*a".repeat(200);
         assert_eq!(pattern(&stars).trim_start(&"b".repeat(20_000), true).len(), 20_000);
+        let long = format!("{}b", "a".repeat(1_000));
+        let value = "a".repeat(10_000);
+        assert_eq!(pattern(&long).replace(&value, "-", true, value.len()), Some(value));
+    }
+
+    #[test]
+    fn a_result_that_is_too_long_is_none() {
+        assert_eq!(pattern("?").replace("abc", "1234", true, 12).as_deref(), Some("123412341234"));
+        assert_eq!(pattern("?").replace("abc", "1234", true, 11), None);
+        assert_eq!(pattern("x").replace("abc", "1234", true, 2), None);
     }
 }

@@ -63,6 +63,14 @@ pub enum ExpandError {
         /// Where the last begins.
         at: usize,
     },
+    /// Values of values of values …
+    #[error(
+        "its variables make it longer than can be used: more than a megabyte for a word, 16 for a heredoc"
+    )]
+    TooLong {
+        /// Where the substitution begins that is too much.
+        at: usize,
+    },
 }
 
 impl ExpandError {
@@ -75,7 +83,8 @@ impl ExpandError {
             | ExpandError::Modifier { at, .. }
             | ExpandError::Pattern { at, .. }
             | ExpandError::Required { at, .. }
-            | ExpandError::Depth { at } => *at,
+            | ExpandError::Depth { at }
+            | ExpandError::TooLong { at } => *at,
         }
     }
 }

@@ -128,3 +128,23 @@ fn deep_nesting_is_an_error_and_long_words_are_not() {
     let long = "${v}\\$".repeat(200_000);
     assert_eq!(text(&long).len(), 200_000 * 6);
 }
+
+#[test]
+fn a_word_that_its_values_make_too_long_is_an_error() {
+    let value = "x".repeat(1_000);
+    let lookup = |_: &str| Some(value.clone());
+    let too_long =
+        |word: &str, quotes| matches!(expand(word, '\\', &lookup, quotes), Err(ExpandError::TooLong { .. }));
+    let many = "$a".repeat(2_000);
+    assert!(too_long(&many, Quotes::Remove));
+    assert!(!too_long(&many, Quotes::Keep));
+    assert!(too_long(&"$a".repeat(20_000), Quotes::Keep));
+    assert!(too_long("${a//?/${a//?/${a//?/$a}}}", Quotes::Remove));
+    assert!(!too_long(&"x".repeat(3_000_000), Quotes::Remove));
+}
+
+#[test]
+fn many_names_without_value_are_noted_in_one_pass() {
+    let word: String = (0..200_000).map(|number| format!("$a{number} ")).collect();
+    assert_eq!(expand(&word, '\\', &lookup, Quotes::Remove).unwrap().unset.len(), 200_000);
+}
